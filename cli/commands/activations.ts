@@ -1,0 +1,34 @@
+/** `sae activations SOURCE`: what a source reads or makes, as a stream. */
+import { Schema } from "apache-arrow";
+import { z } from "zod";
+import { META } from "../../core/stream.ts";
+import { definePluginVerb } from "../command.ts";
+import { outputOptions, writeOutput } from "../output.ts";
+
+export default definePluginVerb({
+	name: "activations",
+	summary: "reads or generates activations and writes them as a stream",
+	details:
+		"The stream is plain Arrow IPC, so pyarrow, DuckDB and polars read it too. On a terminal the first rows are shown.",
+	examples: [
+		{ command: "sae activations file acts.safetensors --tensor activations | sae train topk --out my-sae" },
+		{ command: "sae activations file 'shards/*.npy' --shuffle-buffer 65536 --epochs 2 --out shuffled.arrow" },
+		{ command: "sae activations synthetic --out toy.arrow" },
+	],
+	plugin: { kind: "source", optional: false },
+	options: z.object({
+		start: z
+			.int()
+			.min(0)
+			.default(0)
+			.meta({ hint: "ROW" })
+			.describe("Begin at this row of the source's order; a resumed reader says where it was"),
+		...outputOptions,
+	}),
+	async run({ options, chosen, context }) {
+		const source = await chosen.contribution.open(chosen.options, context);
+		const metadata = new Map([...source.schema.metadata, [META.command, context.command]]);
+		const schema = new Schema(source.schema.fields, metadata);
+		await writeOutput({ schema, batches: source.batches(options.start) }, options, context);
+	},
+});

@@ -1,0 +1,40 @@
+/** Finds what a person probably meant. */
+
+/** The candidate nearest to `word`, when it is near enough to be a slip of the fingers. */
+export function nearest(word: string, candidates: Iterable<string>): string | undefined {
+	let best: string | undefined;
+	let bestDistance = Math.max(2, Math.floor(word.length / 3)) + 1;
+	for (const candidate of candidates) {
+		const distance = editDistance(word, candidate);
+		if (distance < bestDistance) {
+			best = candidate;
+			bestDistance = distance;
+		}
+	}
+	return best;
+}
+
+/** `; did you mean X?`, or nothing. */
+export function didYouMean(word: string, candidates: Iterable<string>, prefix = ""): string {
+	const meant = nearest(word, candidates);
+	return meant === undefined ? "" : `; did you mean ${prefix}${meant}?`;
+}
+
+/** Insertions, deletions, substitutions and swaps of neighbours (optimal string alignment). */
+export function editDistance(a: string, b: string): number {
+	let beforeLast: number[] = [];
+	let last = Array.from({ length: b.length + 1 }, (_, j) => j);
+	for (let i = 1; i <= a.length; i++) {
+		const row = [i];
+		for (let j = 1; j <= b.length; j++) {
+			const same = a[i - 1] === b[j - 1];
+			let cost = Math.min(last[j]! + 1, row[j - 1]! + 1, last[j - 1]! + (same ? 0 : 1));
+			if (i > 1 && j > 1 && a[i - 1] === b[j - 2] && a[i - 2] === b[j - 1]) {
+				cost = Math.min(cost, beforeLast[j - 2]! + 1);
+			}
+			row.push(cost);
+		}
+		[beforeLast, last] = [last, row];
+	}
+	return last[b.length]!;
+}

@@ -1,0 +1,30 @@
+/** The verbs of `sae`. A static table, so that `sae --help` loads none of them. */
+import type { Verb } from "./command.ts";
+
+export interface VerbEntry {
+	readonly summary: string;
+	load(): Promise<Verb>;
+}
+
+function entry(summary: string, load: () => Promise<{ readonly default: Verb }>): VerbEntry {
+	return { summary, load: async () => (await load()).default };
+}
+
+export const VERBS: Readonly<Record<string, VerbEntry>> = {
+	activations: entry(
+		"Read or generate activations, as a stream on stdout",
+		() => import("./commands/activations.ts"),
+	),
+	train: entry("Train sparse autoencoders on a stream of activations", () => import("./commands/train.ts")),
+	encode: entry("Turn activations into sparse latents", () => import("./commands/encode.ts")),
+	decode: entry("Turn latents back into activations", () => import("./commands/decode.ts")),
+	eval: entry("Measure how good a sparse autoencoder is", () => import("./commands/eval.ts")),
+	export: entry("Write a sparse autoencoder in another format", () => import("./commands/export.ts")),
+	inspect: entry("Show what a sparse autoencoder or a stream holds", () => import("./commands/inspect.ts")),
+	doctor: entry(
+		"Check the GPU or its software stand-in, and say what to do",
+		() => import("./commands/doctor.ts"),
+	),
+	plugins: entry("List the plugins that the verbs can use", () => import("./commands/plugins.ts")),
+	completion: entry("Print a completion script for your shell", () => import("./commands/completion.ts")),
+};

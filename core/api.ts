@@ -1,0 +1,77 @@
+/** The values that core hands to every plugin. Types come from the package itself. */
+import { z } from "zod";
+import { activationsBatch, activationsSchema, labelActivations } from "./arrow/activations.ts";
+import { relabelBatch, sliceBatch } from "./arrow/batch.ts";
+import { columnTypes, tableBatch, tableSchema } from "./arrow/metrics.ts";
+import { openArrow, scanArrow } from "./arrow/reader.ts";
+import { takeRows } from "./arrow/take.ts";
+import { findVectorField, vectorColumn, vectorFields } from "./arrow/vectors.ts";
+import { writeArrowFile } from "./arrow/writer.ts";
+import { EXIT, isSaeError, SaeError, usageError } from "./errors.ts";
+import { openFile } from "./files/bytes.ts";
+import { fromFloat32, widened } from "./files/dtype.ts";
+import { detectFormat, openTensorFile } from "./files/open.ts";
+import { openSafetensors, readFloat32, writeSafetensors } from "./files/safetensors.ts";
+import { rowTensor } from "./files/tensor-file.ts";
+import { firstNonFinite } from "./finite.ts";
+import { foldDecoderNorms, foldInputScale, hasUnitDecoder } from "./fold.ts";
+import { inputRows } from "./latents.ts";
+import { CounterRng } from "./random.ts";
+import { readRows } from "./rows.ts";
+import { permutation } from "./shuffle.ts";
+import { META, origin, repeats } from "./stream.ts";
+import { openCheckpoint, writeCheckpoint } from "./train/checkpoint.ts";
+import { finishModel } from "./train/finish.ts";
+import { initialise, parametersOf } from "./train/initialise.ts";
+import { TrainStep } from "./train/step.ts";
+
+export const core = {
+	z,
+	EXIT,
+	SaeError,
+	isSaeError,
+	usageError,
+	META,
+	CounterRng,
+	permutation,
+	activationsSchema,
+	activationsBatch,
+	labelActivations,
+	relabelBatch,
+	sliceBatch,
+	takeRows,
+	vectorColumn,
+	vectorFields,
+	findVectorField,
+	columnTypes,
+	tableSchema,
+	tableBatch,
+	openArrow,
+	scanArrow,
+	writeArrowFile,
+	readRows,
+	inputRows,
+	openFile,
+	detectFormat,
+	openTensorFile,
+	rowTensor,
+	firstNonFinite,
+	openSafetensors,
+	readFloat32,
+	writeSafetensors,
+	fromFloat32,
+	widened,
+	foldInputScale,
+	foldDecoderNorms,
+	hasUnitDecoder,
+	origin,
+	repeats,
+	createTrainStep: TrainStep.create,
+	initialise,
+	parametersOf,
+	finishModel,
+	openCheckpoint,
+	writeCheckpoint,
+};
+
+export type Core = typeof core;

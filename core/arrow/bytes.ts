@@ -1,0 +1,146 @@
+/**
+ * Where Arrow bytes come from: something read front to back, in pieces whose sizes the reader chooses. Pieces are
+ * aligned buffers of their own, so that typed arrays can be laid over them without a copy.
+ */
+import { closeSync, createReadStream } from "node:fs";
+import { SaeError } from "../errors.ts";
+import { FileBytes, openPath, statDescriptor } from "../files/bytes.ts";
+
+export interface ByteReader {
+	/** What is read, for messages: a path or `stdin`. */
+	readonly name: string;
+	/** Bytes read or skipped so far. */
+	readonly position: number;
+	/** Total bytes, where known before reading them. */
+	readonly size?: number;
+	/** The next `length` bytes, or as many as there are before the end. */
+	read(length: number): Promise<Uint8Array>;
+	/** Passes over `length` bytes; throws when there are fewer. */
+	skip(length: number): Promise<void>;
+	/** Bytes from anywhere, where the input can seek; does not move `position`. */
+	readAt?(offset: number, length: number): Promise<Uint8Array>;
+	close(): Promise<void>;
+}
+
+/** Smallest piece that is allocated on a header's word alone. */
+const TRUSTED_BYTES = 1 << 20;
+
+/** Reads a pipe, a socket or any other sequence of chunks. */
+export class ChunkReader implements ByteReader {
+	readonly name: string;
+	position = 0;
+	readonly #chunks: AsyncIterator<Uint8Array>;
+	/** What is left of the last chunk. */
+	#rest: Uint8Array = new Uint8Array(0);
+	/** A piece this large has arrived before; larger claims are believed only as far as bytes arrive. */
+	#trusted = TRUSTED_BYTES;
+
+	constructor(name: string, chunks: AsyncIterable<Uint8Array>) {
+		this.name = name;
+		this.#chunks = chunks[Symbol.asyncIterator]();
+	}
+
+	async read(length: number): Promise<Uint8Array> {
+		let piece = new Uint8Array(Math.min(length, this.#trusted));
+		let filled = 0;
+		while (filled < length && (await this.#fill())) {
+			const take = Math.min(length - filled, this.#rest.length);
+			if (filled + take > piece.length) piece = grow(piece, Math.min(length, 2 * (filled + take)));
+			piece.set(this.#rest.subarray(0, take), filled);
+			this.#consume(take);
+			filled += take;
+		}
+		this.#trusted = Math.max(this.#trusted, filled);
+		return piece.subarray(0, filled);
+	}
+
+	async skip(length: number): Promise<void> {
+		for (let left = length; left > 0; ) {
+			if (!(await this.#fill())) throw truncated(this);
+			const take = Math.min(left, this.#rest.length);
+			this.#consume(take);
+			left -= take;
+		}
+	}
+
+	async close(): Promise<void> {
+		await this.#chunks.return?.();
+	}
+
+	/** Makes sure that `#rest` holds something; false at the end. */
+	async #fill(): Promise<boolean> {
+		while (this.#rest.length === 0) {
+			const { done, value } = await this.#chunks.next();
+			if (done) return false;
+			this.#rest = value;
+		}
+		return true;
+	}
+
+	#consume(bytes: number): void {
+		this.#rest = this.#rest.subarray(bytes);
+		this.position += bytes;
+	}
+}
+
+function grow(piece: Uint8Array, length: number): Uint8Array<ArrayBuffer> {
+	const larger = new Uint8Array(length);
+	larger.set(piece);
+	return larger;
+}
+
+/** Reads a regular file; skipping costs nothing. */
+export class FileReader implements ByteReader {
+	readonly name: string;
+	readonly size: number;
+	position = 0;
+	readonly #file: FileBytes;
+
+	constructor(file: FileBytes) {
+		this.name = file.name;
+		this.size = file.size;
+		this.#file = file;
+	}
+
+	async read(length: number): Promise<Uint8Array> {
+		const piece = await this.#file.readAt(this.position, length);
+		this.position += piece.length;
+		return piece;
+	}
+
+	readAt(offset: number, length: number): Promise<Uint8Array> {
+		return this.#file.readAt(offset, length);
+	}
+
+	async skip(length: number): Promise<void> {
+		if (this.position + length > this.size) throw truncated(this);
+		this.position += length;
+	}
+
+	close(): Promise<void> {
+		return this.#file.close();
+	}
+}
+
+/** Opens a path: a regular file, or whatever else can be read front to back (a named pipe, /dev/fd/N). */
+export async function openBytes(path: string): Promise<ByteReader> {
+	const descriptor = await openPath(path);
+	const status = await statDescriptor(descriptor);
+	if (status.isFile()) return new FileReader(new FileBytes(path, status.size, descriptor));
+	if (!status.isDirectory()) return new ChunkReader(path, createReadStream(path, { fd: descriptor }));
+	closeSync(descriptor);
+	throw new SaeError(`${path}: is a folder, not a file`);
+}
+
+/** The whole of `length` bytes, or an error that the stream stopped early. */
+export async function readExactly(reader: ByteReader, length: number): Promise<Uint8Array> {
+	const piece = await reader.read(length);
+	if (piece.length < length) throw truncated(reader);
+	return piece;
+}
+
+function truncated(reader: ByteReader): SaeError {
+	return new SaeError(
+		`${reader.name}: ends at byte ${reader.position}, in the middle of a message; the file is cut off or its producer was stopped`,
+	);
+}

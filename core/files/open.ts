@@ -1,0 +1,119 @@
+/** Opens a file of arrays, whichever format its content shows it to be; names and extensions don't matter. */
+import { basename } from "node:path";
+import { SaeError } from "../errors.ts";
+import { type Bytes, InflatedBytes, openFile, readFully } from "./bytes.ts";
+import { type ElementArray, fileOfArrays } from "./element-array.ts";
+import { looksLikeIdx, openIdx } from "./idx.ts";
+import { openNpy } from "./npy.ts";
+import { openSafetensorsBytes, openShardedSafetensors } from "./safetensors.ts";
+import type { TensorFile } from "./tensor-file.ts";
+import { readZip } from "./zip.ts";
+
+export type FileFormat = "arrow" | "safetensors" | "safetensors index" | "npy" | "npz" | "idx" | "gzip";
+
+/** Formats that we know and don't read, with what to do. */
+const OTHERS: readonly (readonly [start: string, hint: string])[] = [
+	["PAR1", "Parquet; convert it to Arrow, e.g. with DuckDB or polars"],
+	["\x89HDF", "HDF5; save the array with numpy.save"],
+	["\x80\x02", "a Python pickle, which is never loaded; save safetensors instead"],
+	["FEA1", "Feather version 1; save it as Arrow IPC"],
+];
+
+const MAX_INDEX_BYTES = 64 * 2 ** 20;
+
+/** Which format a file is, by its first bytes. */
+export async function detectFormat(bytes: Bytes): Promise<FileFormat> {
+	const start = await bytes.readAt(0, 16);
+	if (start.length === 0) throw new SaeError(`${bytes.name}: is empty`);
+	const text = String.fromCharCode(...start);
+	if (text.startsWith("ARROW1") || text.startsWith("\xff\xff\xff\xff")) return "arrow";
+	if (text.startsWith("\x93NUMPY")) return "npy";
+	if (text.startsWith("PK\x03\x04") || text.startsWith("PK\x05\x06")) return "npz";
+	if (text.startsWith("\x1f\x8b")) return "gzip";
+	// A safetensors header is JSON of less than 2^32 bytes, so that the upper half of its length is zero.
+	if (text.startsWith("\0\0\0\0{", 4)) return "safetensors";
+	if (text.trimStart().startsWith("{")) return "safetensors index";
+	if (looksLikeIdx(start)) return "idx";
+	const other = OTHERS.find(([magic]) => text.startsWith(magic));
+	throw new SaeError(
+		`${bytes.name}: is ${other?.[1] ?? "of no known format; Arrow, safetensors, .npy, .npz and IDX can be read"}`,
+	);
+}
+
+/** Opens any format but Arrow, which is a stream. */
+export async function openTensorFile(path: string): Promise<TensorFile> {
+	const bytes = await openFile(path);
+	try {
+		return await openBytes(bytes);
+	} catch (error) {
+		await bytes.close();
+		throw error;
+	}
+}
+
+async function openBytes(bytes: Bytes): Promise<TensorFile> {
+	const format = await detectFormat(bytes);
+	switch (format) {
+		case "safetensors":
+			return openSafetensorsBytes(bytes);
+		case "safetensors index":
+			return openIndex(bytes);
+		case "npz":
+			return openNpz(bytes);
+		case "npy":
+			return single(bytes, "npy", await openNpy(bytes));
+		case "idx":
+			return single(bytes, "idx", await openIdx(bytes));
+		case "gzip":
+			return openGzip(bytes);
+		case "arrow":
+			throw new SaeError(`${bytes.name}: is an Arrow stream, where a file of arrays is needed`);
+	}
+}
+
+/** A file of one array, which is called like the file. */
+function single(bytes: Bytes, format: "npy" | "idx", array: ElementArray): TensorFile {
+	const name = basename(bytes.name)
+		.replace(/\.gz$/, "")
+		.replace(/\.npy$/, "");
+	return fileOfArrays(bytes.name, format, new Map([[name, array]]), () => bytes.close());
+}
+
+/** A gzipped .npy or IDX file. The last four bytes say how long it is, modulo 2^32. */
+async function openGzip(packed: Bytes): Promise<TensorFile> {
+	const trailer = await readFully(packed, Math.max(0, packed.size - 4), 4);
+	const size = new DataView(trailer.buffer, trailer.byteOffset).getUint32(0, true);
+	const bytes = new InflatedBytes(packed, "gzip", size);
+	const format = await detectFormat(bytes);
+	if (format === "npy") return single(bytes, format, await openNpy(bytes));
+	if (format === "idx") return single(bytes, format, await openIdx(bytes));
+	throw new SaeError(`${packed.name}: is ${format} inside gzip; unpack it first`);
+}
+
+async function openNpz(bytes: Bytes): Promise<TensorFile> {
+	const arrays = new Map<string, ElementArray>();
+	for (const member of await readZip(bytes)) {
+		if (!member.name.endsWith(".npy")) continue;
+		arrays.set(member.name.slice(0, -4), await openNpy(await member.open()));
+	}
+	if (arrays.size === 0) {
+		throw new SaeError(
+			`${bytes.name}: is a ZIP archive without .npy arrays; save PyTorch tensors as safetensors`,
+		);
+	}
+	return fileOfArrays(bytes.name, "npz", arrays, () => bytes.close());
+}
+
+async function openIndex(bytes: Bytes): Promise<TensorFile> {
+	if (bytes.size > MAX_INDEX_BYTES) throw new SaeError(`${bytes.name}: is too large for a safetensors index`);
+	const text = new TextDecoder().decode(await readFully(bytes, 0, bytes.size));
+	let json: unknown;
+	try {
+		json = JSON.parse(text);
+	} catch {
+		throw new SaeError(`${bytes.name}: is not sound JSON, as an index of safetensors files would be`);
+	}
+	const file = await openShardedSafetensors(bytes.name, json);
+	await bytes.close();
+	return file;
+}

@@ -1,0 +1,107 @@
+/**
+ * Exact changes of form: the same SAE, written so that it needs nothing but its weights. Folding never changes a
+ * reconstruction; it refuses where it would.
+ */
+import { SaeError } from "./errors.ts";
+import type { SaeModel, Tensor } from "./sae.ts";
+
+/** Tensors in units of the pre-activation, so of the input: they scale with it. */
+const IN_INPUT_UNITS = new Set(["b_enc", "b_dec", "threshold", "b_gate", "b_mag"]);
+/** The ones of these with one entry per latent. */
+const PER_LATENT = new Set(["b_enc", "threshold", "b_gate", "b_mag"]);
+/** Rows this close to unit norm stay as they are, so that folding twice changes nothing. */
+const UNIT_NORM_TOLERANCE = 1e-6;
+
+/**
+ * Folds a scalar input scale: an SAE trained on x' = x·scale becomes one for raw x. Biases and thresholds shrink
+ * by the scale and the matrices stay, so decoder rows keep their norm and latents come out in raw units.
+ *
+ * @param scale The factor that training multiplied its inputs by; positive.
+ * @throws SaeError when the SAE normalises every row by itself, where a scalar before it has no meaning.
+ * @example
+ * const raw = foldInputScale(trained, Math.sqrt(trained.d_in) / meanNorm);
+ */
+export function foldInputScale(model: SaeModel, scale: number): SaeModel {
+	if (!(scale > 0 && Number.isFinite(scale))) {
+		throw new SaeError(`an input scale has to be positive and finite, not ${scale}`);
+	}
+	if (model.normalize_activations !== "none") {
+		throw new SaeError(
+			`an input scale can't be folded into an SAE with normalize_activations "${model.normalize_activations}"`,
+		);
+	}
+	const tensors = mapTensors(model, (name, tensor) =>
+		IN_INPUT_UNITS.has(name) ? mapValues(tensor, (value) => value / scale) : tensor,
+	);
+	return { ...model, tensors };
+}
+
+/**
+ * Folds decoder norms: every row of `W_dec` gets unit norm, and its latent the norm's factor instead. Rows of
+ * norm zero stay, for they reconstruct nothing at any scale.
+ *
+ * A `topk` SAE is changed only when its setting `rescale_acts_by_decoder_norm` says that it selects by activation
+ * times norm; the setting is then spent and goes. Selecting first and scaling afterwards would keep other latents.
+ *
+ * @throws SaeError for a `topk` SAE with rows that aren't unit and no such setting.
+ * @example
+ * const unit = foldDecoderNorms(sae);
+ */
+export function foldDecoderNorms(model: SaeModel): SaeModel {
+	const { rescale_acts_by_decoder_norm: rescaled, ...settings } = model.settings;
+	const norms = decoderNorms(model);
+	if (norms.every((norm) => norm === 1)) return { ...model, settings };
+	if (model.architecture === "topk" && rescaled !== true) {
+		throw new SaeError(
+			"the decoder norms of this topk SAE can't be folded: it selects before scaling by them, so another set of latents would be kept",
+		);
+	}
+	const tensors = mapTensors(model, (name, tensor) => {
+		if (name === "W_dec") return scaleRows(tensor, (row) => 1 / norms[row]!);
+		if (name === "W_enc") return scaleColumns(tensor, norms);
+		return PER_LATENT.has(name) ? mapValues(tensor, (value, latent) => value * norms[latent]!) : tensor;
+	});
+	return { ...model, settings, tensors };
+}
+
+/** Whether every decoder row has unit norm, as near as float32 gets. */
+export function hasUnitDecoder(model: SaeModel): boolean {
+	return rowNorms(model).every(isUnit);
+}
+
+/** What to divide the decoder rows by [d_sae]: exactly 1 for rows that are as good as unit, or zero. */
+function decoderNorms(model: SaeModel): Float64Array {
+	return rowNorms(model).map((norm) => (norm === 0 || isUnit(norm) ? 1 : norm));
+}
+
+function rowNorms({ d_in, d_sae, tensors }: SaeModel): Float64Array {
+	const { data } = tensors.W_dec!;
+	return Float64Array.from({ length: d_sae }, (_, row) => {
+		let square = 0;
+		for (let i = row * d_in; i < (row + 1) * d_in; i++) square += data[i]! * data[i]!;
+		return Math.sqrt(square);
+	});
+}
+
+function isUnit(norm: number): boolean {
+	return Math.abs(norm - 1) < UNIT_NORM_TOLERANCE;
+}
+
+function mapTensors(model: SaeModel, change: (name: string, tensor: Tensor) => Tensor): SaeModel["tensors"] {
+	return Object.fromEntries(
+		Object.entries(model.tensors).map(([name, tensor]) => [name, change(name, tensor)]),
+	);
+}
+
+function mapValues({ shape, data }: Tensor, change: (value: number, index: number) => number): Tensor {
+	return { shape, data: data.map(change) };
+}
+
+function scaleRows(tensor: Tensor, factor: (row: number) => number): Tensor {
+	const width = tensor.shape[1]!;
+	return mapValues(tensor, (value, index) => value * factor(Math.floor(index / width)));
+}
+
+function scaleColumns(tensor: Tensor, factors: Float64Array): Tensor {
+	return mapValues(tensor, (value, index) => value * factors[index % factors.length]!);
+}

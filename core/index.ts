@@ -1,0 +1,46 @@
+/// <reference types="@webgpu/types" />
+/**
+ * @module saeflow
+ * The public interface: everything a plugin or a program that uses saeflow as a library may import.
+ */
+
+export type { Core } from "./api.ts";
+export type * from "./architecture.ts";
+export {
+	activationsBatch,
+	activationsSchema,
+	type RowColumn,
+	type Vectors,
+	type VectorType,
+} from "./arrow/activations.ts";
+export { codesOf } from "./arrow/codes.ts";
+export { openArrow, readArrowChunks, readArrowStdin } from "./arrow/reader.ts";
+export { stdoutSink } from "./arrow/stdout.ts";
+export { findVectorField, vectorColumn } from "./arrow/vectors.ts";
+export { type ByteSink, writeArrow, writeArrowFile } from "./arrow/writer.ts";
+export { withBuiltIn } from "./built-in.ts";
+export { EXIT, isSaeError, SaeError, usageError } from "./errors.ts";
+export type { Dtype } from "./files/dtype.ts";
+export { openTensorFile } from "./files/open.ts";
+export { type TensorToWrite, writeSafetensors } from "./files/safetensors.ts";
+export { type RowTensor, rowTensor, type TensorFile, type TensorInfo } from "./files/tensor-file.ts";
+export { foldDecoderNorms, foldInputScale } from "./fold.ts";
+export { type DecodeOptions, decodeStream, type EncodeOptions, encodeStream } from "./latents.ts";
+export { loadSae, saveSae } from "./load.ts";
+export { type OpenSaeOptions, openSae } from "./open-sae.ts";
+export type * from "./plugin.ts";
+export { API_VERSION, definePlugin } from "./plugin.ts";
+export { CounterRng } from "./random.ts";
+export type { PluginEntry, Registry } from "./registry.ts";
+export { rowStream } from "./row-stream.ts";
+export { type RowBatch, type RowReaderOptions, readRows } from "./rows.ts";
+export type { SaeRuntime } from "./runtime.ts";
+export type * from "./sae.ts";
+export type { MetricSink } from "./sinks/sink.ts";
+export { tensorboardSink } from "./sinks/tensorboard.ts";
+export type * from "./stream.ts";
+export { META } from "./stream.ts";
+export type { Checkpoint, RunState } from "./train/checkpoint.ts";
+export type * from "./train/job.ts";
+export type { StepReport, StepSettings, TrainStep } from "./train/step.ts";
+export { type SaeToTrain, type TrainOptions, train } from "./train-saes.ts";

@@ -1,0 +1,178 @@
+/** Streams through an SAE: activations to latents and back. The rows' other columns pass through untouched. */
+import { type Field, type RecordBatch, Schema } from "apache-arrow";
+import { type Vectors, vectorData, vectorField } from "./arrow/activations.ts";
+import { makeBatch } from "./arrow/batch.ts";
+import { codesOf, latentsBatch, latentsSchema } from "./arrow/codes.ts";
+import { findVectorField, vectorColumn } from "./arrow/vectors.ts";
+import { SaeError } from "./errors.ts";
+import { firstNonFinite } from "./finite.ts";
+import type { SaeRuntime } from "./runtime.ts";
+import type { Codes, SaeModel } from "./sae.ts";
+import { META, type RecordStream, STREAM_VERSION } from "./stream.ts";
+
+type Encoder = Pick<SaeRuntime, "encode">;
+type Decoder = Pick<SaeRuntime, "decode">;
+type Sizes = Pick<SaeModel, "d_in" | "d_sae">;
+
+export interface EncodeOptions {
+	/** Column of vectors to encode; by default `activation`, or the only one there is. */
+	readonly column?: string | undefined;
+	/** Whether that column stays in the stream. */
+	readonly keepActivations?: boolean;
+	/** The command that does this, for the stream's provenance. */
+	readonly command?: string;
+}
+
+/**
+ * Encodes every row of an activations stream.
+ *
+ * @throws SaeError when the column is missing, not as wide as the SAE, or holds NaN or infinity.
+ * @example
+ * const latents = encodeStream(activations, sae, await openSae(sae));
+ * for await (const batch of latents.batches) console.log(batch.numRows);
+ */
+export function encodeStream(
+	stream: RecordStream,
+	sae: Sizes,
+	encoder: Encoder,
+	options: EncodeOptions = {},
+): RecordStream {
+	const field = findVectorField(stream.schema, options.column);
+	const others = stream.schema.fields.filter((other) => other !== field || options.keepActivations);
+	refuseColumn(others, "latents", "drop it first");
+	const schema = latentsSchema(others, provenance(stream.schema, others, options.command));
+	return { schema, batches: encodeBatches(stream.batches, schema, field.name, sae, encoder) };
+}
+
+async function* encodeBatches(
+	batches: AsyncIterable<RecordBatch>,
+	schema: Schema,
+	column: string,
+	{ d_in }: Sizes,
+	encoder: Encoder,
+): AsyncGenerator<RecordBatch> {
+	let row = 0;
+	for await (const batch of batches) {
+		const { data, rows } = inputRows(batch, column, d_in, row);
+		yield latentsBatch(schema, await encoder.encode(data, rows), batch);
+		row += rows;
+	}
+}
+
+/**
+ * The rows of a batch that an SAE of width `d_in` is about to read; `firstRow` is the number of its first row.
+ *
+ * @throws SaeError when they are not as wide as the SAE, or hold NaN or infinity.
+ */
+export function inputRows(batch: RecordBatch, column: string, d_in: number, firstRow: number): Vectors {
+	const vectors = vectorColumn(batch, column);
+	const { data, rows, width } = vectors;
+	if (rows > 0 && width !== d_in) {
+		throw new SaeError(`column ${column}: has vectors of ${width} values, this SAE takes ${d_in}`);
+	}
+	const bad = firstNonFinite(data);
+	if (bad >= 0) {
+		const row = firstRow + Math.floor(bad / width);
+		throw new SaeError(`column ${column}: row ${row} holds NaN or infinity; drop such rows`);
+	}
+	return vectors;
+}
+
+export interface DecodeOptions {
+	/** Name of the column of reconstructions. */
+	readonly column?: string;
+	readonly command?: string;
+}
+
+/**
+ * Decodes every row of a latents stream to float32 activations.
+ *
+ * @throws SaeError when it is not one, or holds latents that the SAE doesn't have.
+ * @example
+ * const reconstructions = decodeStream(latents, sae, runtime, { column: "reconstruction" });
+ */
+export function decodeStream(
+	stream: RecordStream,
+	sae: Sizes,
+	decoder: Decoder,
+	{ column = "activation", command }: DecodeOptions = {},
+): RecordStream {
+	const others = stream.schema.fields.filter(({ name }) => name !== "latents");
+	if (others.length === stream.schema.fields.length) {
+		throw new SaeError("the stream has no column latents; `sae encode` makes one");
+	}
+	refuseColumn(others, column, "name the reconstructions with --column");
+	const field = vectorField(column, sae.d_in, "float32");
+	const metadata = provenance(stream.schema, others, command);
+	const widths = { ...JSON.parse(metadata.get(META.width) ?? "{}"), [column]: sae.d_in };
+	metadata
+		.set(META.kind, "activations")
+		.set(META.version, STREAM_VERSION)
+		.set(META.width, JSON.stringify(widths));
+	const schema = new Schema([field, ...others], metadata);
+	return { schema, batches: decodeBatches(stream.batches, schema, sae, decoder) };
+}
+
+async function* decodeBatches(
+	batches: AsyncIterable<RecordBatch>,
+	schema: Schema,
+	{ d_in, d_sae }: Sizes,
+	decoder: Decoder,
+): AsyncGenerator<RecordBatch> {
+	const [field, ...others] = schema.fields as [Field, ...Field[]];
+	for await (const batch of batches) {
+		const codes = codesOf(batch);
+		checkCodes(codes, d_sae);
+		const data = await decoder.decode(codes);
+		const vectors = vectorData(field, { data, rows: codes.rows, width: d_in, type: "float32" });
+		const passed = others.map(({ name }) => {
+			const index = batch.schema.fields.findIndex((candidate) => candidate.name === name);
+			return batch.data.children[index]!;
+		});
+		yield makeBatch(schema, codes.rows, [vectors, ...passed], new Map(batch.metadata));
+	}
+}
+
+function checkCodes({ index, value }: Codes, d_sae: number): void {
+	const foreign = index.find((latent) => latent >= d_sae);
+	if (foreign !== undefined) {
+		throw new SaeError(
+			`column latents: names latent ${foreign}, this SAE has ${d_sae}; was it another that encoded?`,
+		);
+	}
+	if (firstNonFinite(value) >= 0) throw new SaeError("column latents: holds NaN or infinity");
+}
+
+function refuseColumn(fields: readonly Field[], name: string, remedy: string): void {
+	if (fields.some((field) => field.name === name)) {
+		throw new SaeError(`the stream has a column ${name} already; ${remedy}`);
+	}
+}
+
+/** The stream's metadata, without widths of columns that are gone, and with `command` after those before it. */
+function provenance(
+	{ metadata }: Schema,
+	kept: readonly Field[],
+	command: string | undefined,
+): Map<string, string> {
+	const result = new Map(metadata);
+	const widths = Object.entries(parseWidths(metadata.get(META.width)));
+	const remaining = widths.filter(([name]) => kept.some((field) => field.name === name));
+	if (remaining.length > 0) result.set(META.width, JSON.stringify(Object.fromEntries(remaining)));
+	else result.delete(META.width);
+	if (command !== undefined) {
+		const before = metadata.get(META.command);
+		result.set(META.command, before === undefined ? command : `${before} | ${command}`);
+	}
+	return result;
+}
+
+/** The metadata may come from any program; what isn't an object of widths says nothing. */
+function parseWidths(text: string | undefined): Record<string, unknown> {
+	try {
+		const widths: unknown = JSON.parse(text ?? "{}");
+		return typeof widths === "object" && widths !== null ? (widths as Record<string, unknown>) : {};
+	} catch {
+		return {};
+	}
+}

@@ -1,0 +1,120 @@
+/** What a plugin is: a name, an API version, and contributions that core can call. */
+import type { RecordBatch, Schema } from "apache-arrow";
+import type { z } from "zod";
+import type { Core } from "./api.ts";
+import type { Architecture } from "./architecture.ts";
+import type { Gpu } from "./gpu/device.ts";
+import type { SaeRuntime } from "./runtime.ts";
+import type { SaeModel } from "./sae.ts";
+import type { RecordStream } from "./stream.ts";
+import type { TrainJob } from "./train/job.ts";
+
+/** Version of these interfaces. A plugin states the one it was written for. */
+export const API_VERSION = 1;
+
+/** What a contribution may use while it works. Logs go to stderr; stdout belongs to the data. */
+export interface Context {
+	readonly log: Logger;
+	/** Aborted by SIGINT or when the reader of our output goes away. */
+	readonly signal: AbortSignal;
+	/** Opens the GPU on first use. */
+	gpu(): Promise<Gpu>;
+	/** Puts an SAE on the GPU, ready to encode and decode; `k` replaces the one it was saved with. */
+	openSae(model: SaeModel, override?: { readonly k?: number | undefined }): Promise<SaeRuntime>;
+	/** The command line that runs, for provenance. */
+	readonly command: string;
+}
+
+export interface Logger {
+	info(message: string): void;
+	/** How a long command goes: replaces the line before on a terminal, and comes now and then elsewhere. */
+	progress(message: string): void;
+	warn(message: string): void;
+	/** Shown only with `--debug`. */
+	debug(message: string): void;
+}
+
+// biome-ignore lint/suspicious/noExplicitAny: a registry holds contributions of every option type
+type AnyOptions = any;
+
+interface ContributionBase<Options> {
+	readonly name: string;
+	/** One line for `--help`. */
+	readonly summary: string;
+	/** Options as a zod object; keys are snake_case and become `--kebab-case` flags. */
+	readonly options: z.ZodType<Options>;
+	/** An option key that takes the command's positional arguments. */
+	readonly positional?: { readonly key: string; readonly variadic: boolean };
+}
+
+/** A source of activations whose rows have fixed numbers, so that it can start anywhere. */
+export interface ActivationSource {
+	readonly schema: Schema;
+	/** Rows in all, when known. */
+	readonly rows?: number;
+	/** Batches from row number `start` of the source's own order. */
+	batches(start: number): AsyncIterable<RecordBatch>;
+}
+
+export interface SourceContribution<O = AnyOptions> extends ContributionBase<O> {
+	readonly kind: "source";
+	open(options: O, context: Context): Promise<ActivationSource>;
+}
+
+export interface ArchitectureContribution<O = AnyOptions> extends ContributionBase<O>, Architecture<O> {
+	readonly kind: "architecture";
+}
+
+export interface TrainerContribution<O = AnyOptions> extends ContributionBase<O> {
+	readonly kind: "trainer";
+	train(job: TrainJob, options: O, context: Context): Promise<void>;
+}
+
+export interface ExporterContribution<O = AnyOptions> extends ContributionBase<O> {
+	readonly kind: "exporter";
+	/** Writes the SAE as the folder or file `path`, atomically. Refuses what the format cannot hold. */
+	write(model: SaeModel, path: string, options: O): Promise<void>;
+}
+
+export interface ImporterContribution<O = AnyOptions> extends ContributionBase<O> {
+	readonly kind: "importer";
+	/** Whether `path` looks like this format, judged by its content. */
+	detect(path: string): Promise<boolean>;
+	read(path: string): Promise<SaeModel>;
+}
+
+/** One row of an evaluation's result. */
+export type MetricRow = Record<string, number | string | null>;
+
+export interface EvaluatorContribution<O = AnyOptions> extends ContributionBase<O> {
+	readonly kind: "evaluator";
+	/** `stream`: reads activations from stdin or a file; `none`: needs only the SAE's weights. */
+	readonly input: "stream" | "none";
+	evaluate(
+		input: { readonly model: SaeModel; readonly stream?: RecordStream },
+		options: O,
+		context: Context,
+	): Promise<MetricRow[]>;
+}
+
+export type Contribution =
+	| SourceContribution
+	| ArchitectureContribution
+	| TrainerContribution
+	| ExporterContribution
+	| ImporterContribution
+	| EvaluatorContribution;
+
+export type ContributionKind = Contribution["kind"];
+
+export interface Plugin {
+	readonly name: string;
+	readonly apiVersion: number;
+	/** Called with core's API, so that a plugin never depends on which copy of core it resolves. */
+	contributes(core: Core): readonly Contribution[];
+}
+
+/** Types a plugin; returns it unchanged. */
+export function definePlugin(plugin: Plugin): Plugin {
+	return plugin;
+}

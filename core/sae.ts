@@ -1,0 +1,39 @@
+/** A sparse autoencoder in memory: what every importer reads, every exporter writes and every command runs. */
+
+export type FloatType = "f32" | "f16" | "bf16";
+
+/** A named array, row-major. `data` is always float32 in memory, whatever the file held. */
+export interface Tensor {
+	readonly shape: readonly number[];
+	readonly data: Float32Array;
+}
+
+/** How the input is changed before encoding, where that can't be folded into the weights (SAELens' names). */
+export type InputNormalisation = "none" | "constant_norm_rescale" | "layer_norm";
+
+/**
+ * An SAE for inference, on raw activations.
+ *
+ * Tensors by the field's names and shapes: `W_enc` [d_in, d_sae], `b_enc` [d_sae], `W_dec` [d_sae, d_in],
+ * `b_dec` [d_in]; further ones as the architecture needs.
+ */
+export interface SaeModel {
+	readonly architecture: string;
+	readonly d_in: number;
+	readonly d_sae: number;
+	readonly apply_b_dec_to_input: boolean;
+	readonly normalize_activations: InputNormalisation;
+	/** What the architecture needs besides tensors, e.g. `{ k: 32 }`. */
+	readonly settings: Readonly<Record<string, number | string | boolean>>;
+	/** Free-form provenance: model, hook point, the command, training figures. */
+	readonly metadata: Readonly<Record<string, unknown>>;
+	readonly tensors: Readonly<Record<string, Tensor>>;
+}
+
+/** Sparse codes of `rows` rows (CSR): row r holds entries offsets[r] to offsets[r + 1], by ascending index. */
+export interface Codes {
+	readonly rows: number;
+	readonly offsets: Uint32Array;
+	readonly index: Uint32Array;
+	readonly value: Float32Array;
+}

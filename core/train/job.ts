@@ -1,0 +1,58 @@
+/** What a trainer is given. */
+import type { TrainingSpec } from "../architecture.ts";
+import type { SaeModel } from "../sae.ts";
+import type { RecordStream } from "../stream.ts";
+
+/** One SAE of a run. Several may share the stream. */
+export interface SaeJob {
+	/** Unique within the run; names its metrics rows and its arrays in checkpoints. */
+	readonly name: string;
+	readonly architecture: string;
+	/** The architecture's validated options, kept in checkpoints. */
+	readonly options: Readonly<Record<string, unknown>>;
+	readonly d_sae: number;
+	/** The architecture's description, once the stream has said how wide its rows are. */
+	describe(d_in: number): TrainingSpec;
+	/** Settings of the finished SAE. */
+	readonly settings: SaeModel["settings"];
+	/** An SAE to start from instead of fresh parameters. */
+	readonly initial?: SaeModel;
+	/** Writes a finished or interrupted SAE in the native format. */
+	save(model: SaeModel): Promise<void>;
+}
+
+/** One logged step of one SAE; a row of the metrics stream. Null where a figure was not computed. */
+export interface TrainMetrics {
+	readonly sae: string;
+	/** Updates made. */
+	readonly step: number;
+	/** Rows seen. */
+	readonly tokens: number;
+	/** The whole loss on this step's batch, as the optimiser sees it. */
+	readonly loss: number;
+	/** Fraction of variance unexplained on this step's batch. */
+	readonly fvu: number | null;
+	readonly l0: number;
+	/** Share of latents that have not fired for the dead threshold. */
+	readonly dead: number;
+	/** FVU and l0 on the held-out rows, when they were evaluated at this step. */
+	readonly eval_fvu: number | null;
+	readonly eval_l0: number | null;
+	readonly lr: number;
+	/** Rows per second since the last logged step. */
+	readonly rate: number;
+	/** Seconds since this process began to train. */
+	readonly seconds: number;
+}
+
+export interface TrainJob {
+	readonly stream: RecordStream;
+	/** Column of the stream that is encoded and reconstructed; the first vector column when not given. */
+	readonly column?: string;
+	readonly saes: readonly SaeJob[];
+	/** The run's training state; written now and then, and read when `resume` is set. */
+	readonly checkpoint: string;
+	readonly resume: boolean;
+	/** Called for every logged step; resolves when the row is written or can't be any more. */
+	report(metrics: TrainMetrics): Promise<void>;
+}

@@ -1,0 +1,79 @@
+/**
+ * How an SAE's arrays lie on the device. Rows and columns are padded so that no kernel needs a branch at an edge,
+ * and matrices with one row per latent are cut into shards that fit the largest binding.
+ */
+
+import { GpuError } from "./gpu.ts";
+
+/** Rows and latents come in multiples of this: the largest tile of the encoder product. */
+export const TILE = 128;
+/** Columns come in multiples of this: the depth of a tile. */
+export const DEPTH = 16;
+
+/** A range of latents held in one buffer per matrix. */
+export interface Shard {
+	/** First latent. */
+	readonly start: number;
+	/** Latents, a multiple of TILE; the last shard's include padding. */
+	readonly count: number;
+}
+
+export interface Layout {
+	readonly d_in: number;
+	readonly d_sae: number;
+	/** Largest number of rows of a batch. */
+	readonly rows: number;
+	/** d_in, rows and d_sae with padding. Padding is zero and stays zero. */
+	readonly width: number;
+	readonly paddedRows: number;
+	readonly latents: number;
+	readonly shards: readonly Shard[];
+	/** Pre-activations are made for this many rows at a time, so that their memory is bounded. */
+	readonly chunkRows: number;
+}
+
+/** Bytes of pre-activations kept at a time, at the most. */
+const PRE_ACTIVATION_BYTES = 2 ** 30;
+
+export function planLayout(
+	size: { readonly d_in: number; readonly d_sae: number; readonly rows: number },
+	maxBinding: number,
+): Layout {
+	const width = roundUp(size.d_in, DEPTH);
+	const latents = roundUp(size.d_sae, TILE);
+	const paddedRows = roundUp(size.rows, TILE);
+	// The optimiser keeps two numbers per weight in one buffer, the largest of those that are sharded.
+	const perShard = Math.floor(maxBinding / (width * 8) / TILE) * TILE;
+	if (perShard === 0) throw new GpuError(`rows of d_in ${size.d_in} are too wide for this device`);
+	const shards: Shard[] = [];
+	for (let start = 0; start < latents; start += perShard) {
+		shards.push({ start, count: Math.min(perShard, latents - start) });
+	}
+	const budget = Math.min(maxBinding, PRE_ACTIVATION_BYTES);
+	const fitting = Math.max(TILE, Math.floor(budget / (latents * 4) / TILE) * TILE);
+	return { ...size, width, paddedRows, latents, shards, chunkRows: Math.min(paddedRows, fitting) };
+}
+
+export function roundUp(value: number, multiple: number): number {
+	return Math.ceil(value / multiple) * multiple;
+}
+
+/** Copies a row-major [rows, columns] array into one whose rows have `width` columns, zero-filled. */
+export function padRows(data: Float32Array, columns: number, width: number, rows: number): Float32Array {
+	if (columns === width && data.length === rows * width) return data;
+	const padded = new Float32Array(rows * width);
+	for (let row = 0; row * columns < data.length; row++) {
+		padded.set(data.subarray(row * columns, (row + 1) * columns), row * width);
+	}
+	return padded;
+}
+
+/** The reverse of {@link padRows}. */
+export function unpadRows(data: Float32Array, columns: number, width: number, rows: number): Float32Array {
+	if (columns === width) return data.subarray(0, rows * columns);
+	const tight = new Float32Array(rows * columns);
+	for (let row = 0; row < rows; row++) {
+		tight.set(data.subarray(row * width, row * width + columns), row * columns);
+	}
+	return tight;
+}

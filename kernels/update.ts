@@ -1,0 +1,254 @@
+/**
+ * Gradients and Adam in one pass per latent: a weight row's gradient is summed in registers from the latent's
+ * entries and used at once, so that no gradient matrix ever exists. State and arithmetic are float32.
+ */
+import { CONTROL } from "./loss.ts";
+import { ENTRY } from "./transpose.ts";
+import { GROUP_INDEX, STEP_PARAMS, unroll, workgroupSum } from "./wgsl.ts";
+
+/** Adam (Kingma & Ba 2015) for one number or vector, in the arrangement PyTorch uses. */
+const ADAM = (type: "f32" | "vec4f") => /* wgsl */ `
+fn adam(weight: ${type}, gradient: ${type}, m: ptr<function, ${type}>, v: ptr<function, ${type}>) -> ${type} {
+	*m = step.beta1 * *m + (1.0 - step.beta1) * gradient;
+	*v = step.beta2 * *v + (1.0 - step.beta2) * gradient * gradient;
+	return weight - step.lr * step.correct1 * *m / (sqrt(*v) * step.correct2 + step.epsilon);
+}
+`;
+
+export interface UpdateRowsShape {
+	/** Padded d_in. */
+	readonly width: number;
+	/** Threads that share a row, a power of two. */
+	readonly threads: number;
+	/** Rows of the batch; code rows of later terms lie behind each other. */
+	readonly rows: number;
+	/** Which matrix: W_dec sums decoder weights · errors, W_enc sums encoder weights · centred inputs. */
+	readonly matrix: "encoder" | "decoder";
+	/** Rows keep unit norm: the gradient's part along the row is removed and the row rescaled. */
+	readonly unitRows: boolean;
+	/** `norm` only measures the gradient (for clipping), `update` applies it. */
+	readonly mode: "norm" | "update";
+}
+
+/** Entries that one workgroup sums in a row; a latent with more is summed in segments of this many, side by side. */
+export const SEGMENT = 128;
+
+/** The most segments that `entries` entries can need: a latent has them only beyond one whole segment. */
+export function mostSegments(entries: number): number {
+	return Math.ceil((2 * entries) / SEGMENT);
+}
+
+/** WGSL pieces that sum a latent's entries into the registers g0, g1, …, of `width / 4 / threads` vec4 per thread. */
+function summation(shape: Pick<UpdateRowsShape, "width" | "threads" | "rows" | "matrix">) {
+	const { width, threads, rows, matrix } = shape;
+	const lanes = width / 4;
+	const each = Math.ceil(lanes / threads);
+	const column = (i: number) => (i === 0 ? "thread" : `(thread + ${i * threads}u)`);
+	const guarded = (i: number, text: string) =>
+		(i + 1) * threads <= lanes ? text : `if (${column(i)} < ${lanes}u) { ${text} }`;
+	const row = (entry: string) => (matrix === "encoder" ? `(${entry}.row % ${rows}u)` : `${entry}.row`);
+	/** Entries whose rows a GPU fetches together; sums keep their order. Compilers for CPUs take long over such text. */
+	const together = threads > 32 ? 4 : 1;
+	const add = (count: number) => `
+		${unroll(count, (j) => `let n${j} = entries[e + ${j}u]; let at${j} = ${row(`n${j}`)} * ${lanes}u;`)}
+		${unroll(each, (i) =>
+			guarded(
+				i,
+				`${unroll(count, (j) => `let s${i}_${j} = source[at${j} + ${column(i)}];`)}
+		${unroll(count, (j) => `g${i} += n${j}.${matrix} * s${i}_${j};`)}`,
+			),
+		)}`;
+	return {
+		lanes,
+		each,
+		column,
+		guarded,
+		declare: unroll(each, (i) => `var g${i} = vec4f();`),
+		sumEntries: `
+	for (; e + ${together}u <= end; e += ${together}u) { ${add(together)} }
+	${together > 1 ? `for (; e < end; e++) { ${add(1)} }` : ""}`,
+	};
+}
+
+/**
+ * Sums of the segments of long lists.
+ * Bindings: segment offsets [latents + 1] (segments before each latent), segment latents, offsets, entries, source
+ * rows, partial [segments, width], uniform { d_sae }. One workgroup per possible segment.
+ */
+export function sumSegments(shape: Pick<UpdateRowsShape, "width" | "threads" | "rows" | "matrix">): string {
+	const { lanes, each, column, guarded, declare, sumEntries } = summation(shape);
+	return /* wgsl */ `
+${GROUP_INDEX}
+${ENTRY}
+@group(0) @binding(0) var<storage, read> segment_offsets: array<u32>;
+@group(0) @binding(1) var<storage, read> segment_latents: array<u32>;
+@group(0) @binding(2) var<storage, read> offsets: array<u32>;
+@group(0) @binding(3) var<storage, read> entries: array<Entry>;
+@group(0) @binding(4) var<storage, read> source: array<vec4f>;
+@group(0) @binding(5) var<storage, read_write> partial: array<vec4f>;
+@group(0) @binding(6) var<uniform> size: vec4u;
+
+@compute @workgroup_size(${shape.threads})
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) thread: u32) {
+	let segment = group_index(group, groups);
+	if (segment >= segment_offsets[size.x]) { return; }
+	let latent = segment_latents[segment];
+	var e = offsets[latent] + (segment - segment_offsets[latent]) * ${SEGMENT}u;
+	let end = min(e + ${SEGMENT}u, offsets[latent + 1u]);
+	${declare}
+	${sumEntries}
+	${unroll(each, (i) => guarded(i, `partial[segment * ${lanes}u + ${column(i)}] = g${i};`))}
+}
+`;
+}
+
+/**
+ * Bindings: uniform { first latent, latents, unused, unused }, offsets, entries, source rows (errors or centred
+ * inputs), control, segment offsets, partial sums of segments; then for `update` moments shard [latents, 2, width],
+ * for `norm` the squared norms [latents]; then, unless only measured and free of constraints, weights shard
+ * [latents, width]; then for `update` the step uniform. One workgroup per latent of the shard.
+ */
+export function updateRows(shape: UpdateRowsShape): string {
+	const { unitRows, mode } = shape;
+	const { lanes, each, column, guarded, declare, sumEntries } = summation(shape);
+	const updates = mode === "update";
+	const needsWeights = unitRows || updates;
+	return /* wgsl */ `
+${updates ? STEP_PARAMS : ""}
+${GROUP_INDEX}
+${ENTRY}
+${unitRows || !updates ? workgroupSum(shape.threads) : ""}
+struct Part { start: u32, count: u32, unused0: u32, unused1: u32 }
+@group(0) @binding(0) var<uniform> part: Part;
+@group(0) @binding(1) var<storage, read> offsets: array<u32>;
+@group(0) @binding(2) var<storage, read> entries: array<Entry>;
+@group(0) @binding(3) var<storage, read> source: array<vec4f>;
+@group(0) @binding(4) var<storage, read> control: array<f32>;
+@group(0) @binding(5) var<storage, read> segment_offsets: array<u32>;
+@group(0) @binding(6) var<storage, read> partial: array<vec4f>;
+@group(0) @binding(7) var<storage, read_write> ${updates ? "moments: array<vec4f>" : "norms: array<f32>"};
+${needsWeights ? `@group(0) @binding(8) var<storage, ${updates ? "read_write" : "read"}> weights: array<vec4f>;` : ""}
+${updates ? `@group(0) @binding(9) var<uniform> step: Step;\n${ADAM("vec4f")}` : ""}
+
+@compute @workgroup_size(${shape.threads})
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) thread: u32) {
+	let local_latent = group_index(group, groups);
+	if (local_latent >= part.count || control[${CONTROL.stopped}] != 0.0) { return; }
+	let latent = part.start + local_latent;
+	${declare}
+	var e = offsets[latent];
+	let end = offsets[latent + 1u];
+	if (end - e <= ${SEGMENT}u) {
+		${sumEntries}
+	} else {
+		let last = segment_offsets[latent + 1u];
+		for (var segment = segment_offsets[latent]; segment < last; segment++) {
+			${unroll(each, (i) => guarded(i, `g${i} += partial[segment * ${lanes}u + ${column(i)}];`))}
+		}
+	}
+	let base = local_latent * ${lanes}u;
+	${
+		needsWeights
+			? unroll(each, (i) => `var w${i} = vec4f(); ${guarded(i, `w${i} = weights[base + ${column(i)}];`)}`)
+			: ""
+	}
+	${
+		unitRows
+			? `var along = 0.0;
+	${unroll(each, (i) => `along += dot(g${i}, w${i});`)}
+	let parallel = workgroup_sum(thread, along);
+	${unroll(each, (i) => `g${i} -= parallel * w${i};`)}`
+			: ""
+	}
+	${updates ? apply() : measure(each)}
+}
+`;
+
+	function apply(): string {
+		return `
+	let clip = control[${CONTROL.clip}];
+	let moment = local_latent * ${2 * lanes}u;
+	${unroll(each, (i) =>
+		guarded(
+			i,
+			`{ var m = moments[moment + ${column(i)}];
+		var v = moments[moment + ${lanes}u + ${column(i)}];
+		w${i} = adam(w${i}, g${i} * clip, &m, &v);
+		moments[moment + ${column(i)}] = m;
+		moments[moment + ${lanes}u + ${column(i)}] = v; }`,
+		),
+	)}
+	${
+		unitRows
+			? `var square = 0.0;
+	${unroll(each, (i) => `square += dot(w${i}, w${i});`)}
+	let inverse = inverseSqrt(max(workgroup_sum(thread, square), 1e-30));
+	${unroll(each, (i) => `w${i} *= inverse;`)}`
+			: ""
+	}
+	${unroll(each, (i) => guarded(i, `weights[base + ${column(i)}] = w${i};`))}`;
+	}
+}
+
+function measure(each: number): string {
+	return `
+	var square = 0.0;
+	${unroll(each, (i) => `square += dot(g${i}, g${i});`)}
+	let total = workgroup_sum(thread, square);
+	if (thread == 0u) { norms[latent] = total; }`;
+}
+
+/**
+ * Bindings: step uniform, gradient [n], control, weights [n], moments [2 n], uniform { n }. A thread per number.
+ */
+export const UPDATE_VECTOR = /* wgsl */ `
+${STEP_PARAMS}
+${GROUP_INDEX}
+@group(0) @binding(0) var<uniform> step: Step;
+@group(0) @binding(1) var<storage, read> gradient: array<f32>;
+@group(0) @binding(2) var<storage, read> control: array<f32>;
+@group(0) @binding(3) var<storage, read_write> weights: array<f32>;
+@group(0) @binding(4) var<storage, read_write> moments: array<f32>;
+@group(0) @binding(5) var<uniform> size: vec4u;
+${ADAM("f32")}
+
+@compute @workgroup_size(64)
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) thread: u32) {
+	let i = group_index(group, groups) * 64u + thread;
+	if (i >= size.x || control[${CONTROL.stopped}] != 0.0) { return; }
+	var m = moments[i];
+	var v = moments[size.x + i];
+	weights[i] = adam(weights[i], gradient[i] * control[${CONTROL.clip}], &m, &v);
+	moments[i] = m;
+	moments[size.x + i] = v;
+}
+`;
+
+/**
+ * b_dec's gradient: the errors of every term that holds it, minus what flows back through the encoder's input.
+ * Bindings: control, error sums [terms, width], through [width] (W_encᵀ · b_enc gradient, with `centre` only), out
+ * [width]. A thread per column.
+ */
+export function decoderBiasGradient(shape: {
+	width: number;
+	terms: readonly number[];
+	centre: boolean;
+}): string {
+	const { width, terms, centre } = shape;
+	return /* wgsl */ `
+@group(0) @binding(0) var<storage, read> control: array<f32>;
+@group(0) @binding(1) var<storage, read> sums: array<f32>;
+@group(0) @binding(2) var<storage, read_write> out: array<f32>;
+${centre ? "@group(0) @binding(3) var<storage, read> through: array<f32>;" : ""}
+
+@compute @workgroup_size(64)
+fn main(@builtin(global_invocation_id) id: vec3u) {
+	let column = id.x;
+	if (column >= ${width}u) { return; }
+	var gradient = 0.0;
+	${terms.map((term, slot) => `gradient += control[${CONTROL.scale + term}] * sums[${slot * width}u + column];`).join("\n\t")}
+	${centre ? "gradient -= through[column];" : ""}
+	out[column] = gradient;
+}
+`;
+}

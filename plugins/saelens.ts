@@ -1,0 +1,129 @@
+/**
+ * SAE folders as SAELens 6 writes and reads them: `cfg.json` and `sae_weights.safetensors`. This is also the
+ * native format; a folder may hold more (`training/`), which is left alone.
+ */
+import { readFile, stat, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { type Core, definePlugin, type SaeModel } from "saeflow";
+import { checkSettings, DTYPES, readCfg, writeCfg } from "./saelens/cfg.ts";
+import { CFG, readFolder, WEIGHTS, writeFolder } from "./saelens/folder.ts";
+import { LAYOUTS } from "./saelens/layout.ts";
+import { checkRange, checkTensors, difference, readTensors, writeTensors } from "./saelens/weights.ts";
+
+export default definePlugin({
+	name: "saelens",
+	apiVersion: 1,
+	contributes(core) {
+		const options = core.z.object({
+			dtype: core.z
+				.enum(["float32", "float16", "bfloat16"])
+				.default("float32")
+				.describe("Float type of the weights; narrower ones round them"),
+		});
+		return [
+			{
+				kind: "exporter",
+				name: "saelens",
+				summary: "a folder in the layout of SAELens 6, which SAELens and SAEBench load unchanged",
+				options,
+				write: (model: SaeModel, path: string, { dtype }: { dtype: string }) =>
+					write(core, model, path, dtype),
+			},
+			{
+				kind: "importer",
+				name: "saelens",
+				summary: "folders in the layout of SAELens 6, the native format",
+				options: core.z.object({}),
+				detect,
+				read: (path: string) => read(core, path),
+			},
+		];
+	},
+});
+
+async function detect(path: string): Promise<boolean> {
+	const isFile = (name: string) =>
+		stat(join(path, name)).then(
+			(status) => status.isFile(),
+			() => false,
+		);
+	// Either file makes it ours, so that a folder that lacks one gets an answer that says so.
+	return (await isFile(WEIGHTS)) || ((await isFile(CFG)) && (await mentionsSae(join(path, CFG))));
+}
+
+/** Other formats have a `cfg.json` too; only ours and SAELens' say `d_sae`. */
+async function mentionsSae(cfg: string): Promise<boolean> {
+	return (await readFile(cfg, "utf8")).includes('"d_sae"');
+}
+
+async function write(core: Core, given: SaeModel, path: string, dtypeName: string): Promise<void> {
+	const { SaeError } = core;
+	if (!Object.hasOwn(LAYOUTS, given.architecture)) {
+		throw new SaeError(
+			`${path}: the architecture "${given.architecture}" has no place in this format, which holds ${Object.keys(LAYOUTS).join(", ")}`,
+		);
+	}
+	const model = withoutRescaling(core, given);
+	checkSettings(model, path, core);
+	checkTensors(model, model.tensors, path, core);
+	const dtype = DTYPES[dtypeName]!;
+	checkRange(model.tensors, dtype, path, core);
+	const fill = async (folder: string) => {
+		const weights = join(folder, WEIGHTS);
+		await writeTensors(weights, model.tensors, dtype, core);
+		const stored = await readTensors(weights, model, core);
+		// Norms that rounding has moved off 1 must not enter a topk SAE's selection.
+		const rescale = core.hasUnitDecoder({ ...model, tensors: stored });
+		await writeFile(join(folder, CFG), writeCfg(model, dtypeName, rescale));
+		const reread = await read(core, folder);
+		const differs = difference(model, reread, dtype);
+		if (differs) {
+			throw new SaeError(
+				`${path}: ${differs} reads back differently from what was written; nothing was saved`,
+			);
+		}
+	};
+	try {
+		await writeFolder(path, fill, sameButMetadata);
+	} catch (error) {
+		throw core.isSaeError(error) ? error : new SaeError(`${path}: can't be written (${codeOf(error)})`);
+	}
+}
+
+function sameButMetadata(before: string, after: string): boolean {
+	const identity = (text: string) => {
+		try {
+			return JSON.stringify({ ...JSON.parse(text), metadata: null });
+		} catch {
+			return undefined;
+		}
+	};
+	return identity(before) === identity(after);
+}
+
+async function read(core: Core, path: string): Promise<SaeModel> {
+	const { SaeError } = core;
+	try {
+		return await readFolder(path, async (cfg) => {
+			const description = readCfg(cfg, join(path, CFG), core);
+			const tensors = await readTensors(join(path, WEIGHTS), description, core);
+			return withoutRescaling(core, { ...description, tensors });
+		});
+	} catch (error) {
+		if (codeOf(error) === "ENOENT") {
+			throw new SaeError(`${path}: has no ${CFG}; its writing was interrupted, or it is not an SAE folder`);
+		}
+		throw core.isSaeError(error) ? error : new SaeError(`${path}: can't be read (${codeOf(error)})`);
+	}
+}
+
+/** A topk SAE that selects by activation times decoder norm becomes one with unit norms. */
+function withoutRescaling(core: Core, model: SaeModel): SaeModel {
+	if (model.settings.rescale_acts_by_decoder_norm === true) return core.foldDecoderNorms(model);
+	const { rescale_acts_by_decoder_norm: _, ...settings } = model.settings;
+	return { ...model, settings };
+}
+
+function codeOf(error: unknown): string {
+	return (error as NodeJS.ErrnoException).code ?? String(error);
+}

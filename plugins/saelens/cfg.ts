@@ -1,0 +1,143 @@
+/** `cfg.json`: reading it strictly and writing it, with the defaults that SAELens 6 has for what is left out. */
+import type { Core, FloatType, InputNormalisation, SaeModel } from "saeflow";
+import { LAYOUTS } from "./layout.ts";
+
+/** Written where the SAE's metadata names no newer version. Below it, SAELens takes a file for the old layout. */
+const LAYOUT_VERSION = "6.0.0";
+const NORMALISATIONS: readonly InputNormalisation[] = ["none", "constant_norm_rescale", "layer_norm"];
+
+export const DTYPES: Readonly<Record<string, FloatType>> = {
+	float32: "f32",
+	float16: "f16",
+	bfloat16: "bf16",
+};
+
+/** An SAE without its tensors. */
+export type Description = Omit<SaeModel, "tensors">;
+
+/** The content of `cfg.json`. `rescale`: whether decoder norms take part in the selection of a topk SAE. */
+export function writeCfg(sae: Description, dtype: string, rescale: boolean): string {
+	const { reshape_activations = "none", ...settings } = sae.settings;
+	const cfg = {
+		architecture: sae.architecture,
+		d_in: sae.d_in,
+		d_sae: sae.d_sae,
+		dtype,
+		device: "cpu",
+		apply_b_dec_to_input: sae.apply_b_dec_to_input,
+		normalize_activations: sae.normalize_activations,
+		reshape_activations,
+		...settings,
+		...(sae.architecture === "topk" ? { rescale_acts_by_decoder_norm: rescale } : {}),
+		metadata: { ...sae.metadata, sae_lens_version: layoutVersion(sae.metadata.sae_lens_version) },
+	};
+	return `${JSON.stringify(cfg, null, 2)}\n`;
+}
+
+/** @throws SaeError when a setting is missing that the architecture needs, or there is one with no place here. */
+export function checkSettings(
+	{ architecture, settings }: Description,
+	path: string,
+	{ SaeError }: Core,
+): void {
+	const needed = LAYOUTS[architecture]!.settings;
+	const missing = needed.find((name) => settings[name] === undefined);
+	if (missing) throw new SaeError(`${path}: this ${architecture} SAE lacks the setting ${missing}`);
+	const foreign = Object.keys(settings).find(
+		(name) => name !== "reshape_activations" && !needed.includes(name),
+	);
+	if (foreign) throw new SaeError(`${path}: the setting ${foreign} of this SAE has no place in this format`);
+}
+
+/**
+ * Reads the content of a `cfg.json`; `file` is its path, for messages.
+ * @throws SaeError naming the field, for what is missing, wrong, from before SAELens 6, or of no known architecture.
+ */
+export function readCfg(text: string, file: string, { z, SaeError }: Core): Description {
+	const fail = (problem: string) => new SaeError(`${file}: ${problem}`);
+	const json = parseJson(text);
+	if (json === undefined) throw fail("is not a JSON object; the file is damaged or not an SAE's");
+	const { metadata } = json;
+	const version = isObject(metadata) ? metadata.sae_lens_version : undefined;
+	if (!isCurrent(version)) {
+		const found = version === undefined ? "is missing" : `is ${JSON.stringify(version)}`;
+		throw fail(
+			`metadata.sae_lens_version ${found}, so this is the layout of SAELens 5 or older; load and save it with SAELens 6`,
+		);
+	}
+
+	const size = z.int().min(1);
+	const common = z.object({
+		architecture: z.string(),
+		d_in: size,
+		d_sae: size,
+		dtype: z.string().default("float32"),
+		apply_b_dec_to_input: z.boolean().default(true),
+		normalize_activations: z.string().default("none"),
+		reshape_activations: z.enum(["none", "hook_z"]).default("none"),
+		metadata: z.record(z.string(), z.unknown()),
+	});
+	const check = <T>(schema: { safeParse(value: unknown): { data?: T; error?: { issues: Issue[] } } }): T => {
+		const { data, error } = schema.safeParse(json);
+		if (data !== undefined) return data;
+		const [issue] = error!.issues;
+		throw fail(`field ${issue!.path.join(".")}: ${issue!.message}`);
+	};
+
+	const cfg = check(common);
+	if (!Object.hasOwn(LAYOUTS, cfg.architecture)) {
+		throw fail(
+			`architecture "${cfg.architecture}" is not one that can be read (${Object.keys(LAYOUTS).join(", ")})`,
+		);
+	}
+	if (!Object.hasOwn(DTYPES, cfg.dtype.replace("torch.", ""))) {
+		throw fail(`dtype "${cfg.dtype}" is none of ${Object.keys(DTYPES).join(", ")}`);
+	}
+	const normalize_activations = NORMALISATIONS.find((name) => name === cfg.normalize_activations);
+	if (!normalize_activations) {
+		throw fail(
+			cfg.normalize_activations === "expected_average_only_in"
+				? "normalize_activations is expected_average_only_in, whose factor is not in the file; fold it in with SAELens' fold_activation_norm_scaling_factor"
+				: `normalize_activations "${cfg.normalize_activations}" is none of ${NORMALISATIONS.join(", ")}`,
+		);
+	}
+	const topk = z.object({ k: size.max(cfg.d_sae), rescale_acts_by_decoder_norm: z.boolean().default(false) });
+	return {
+		architecture: cfg.architecture,
+		d_in: cfg.d_in,
+		d_sae: cfg.d_sae,
+		apply_b_dec_to_input: cfg.apply_b_dec_to_input,
+		normalize_activations,
+		settings: {
+			...(cfg.architecture === "topk" ? check(topk) : {}),
+			...(cfg.reshape_activations === "none" ? {} : { reshape_activations: cfg.reshape_activations }),
+		},
+		metadata: cfg.metadata,
+	};
+}
+
+interface Issue {
+	readonly path: readonly PropertyKey[];
+	readonly message: string;
+}
+
+function parseJson(text: string): Record<string, unknown> | undefined {
+	try {
+		const json: unknown = JSON.parse(text);
+		return isObject(json) ? json : undefined;
+	} catch {
+		return undefined;
+	}
+}
+
+function isObject(value: unknown): value is Record<string, unknown> {
+	return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+function layoutVersion(version: unknown): unknown {
+	return isCurrent(version) ? version : LAYOUT_VERSION;
+}
+
+function isCurrent(version: unknown): boolean {
+	return typeof version === "string" && Number.parseInt(version, 10) >= 6;
+}

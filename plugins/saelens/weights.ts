@@ -1,0 +1,123 @@
+/** `sae_weights.safetensors`: the tensors of an architecture, no more and no fewer, and only finite values. */
+import type { Core, FloatType, SaeModel, Tensor } from "saeflow";
+import type { Description } from "./cfg.ts";
+import { LAYOUTS, shapeOf } from "./layout.ts";
+
+type Tensors = SaeModel["tensors"];
+
+/** @throws SaeError naming the tensor that is missing, foreign, of another shape or not finite. */
+export function checkTensors(sae: Description, tensors: Tensors, file: string, core: Core): void {
+	checkShapes(sae, Object.entries(tensors), file, core);
+	for (const [name, { data }] of Object.entries(tensors)) {
+		const bad = core.firstNonFinite(data);
+		if (bad >= 0)
+			throw new core.SaeError(
+				`${file}: tensor ${name} holds ${data[bad]} (value ${bad}); the SAE is unusable`,
+			);
+	}
+}
+
+export async function readTensors(path: string, sae: Description, core: Core): Promise<Tensors> {
+	const file = await core.openSafetensors(path);
+	try {
+		// Before anything is read, so that a wrong file costs nothing.
+		checkShapes(sae, file.tensors, path, core);
+		const tensors: Record<string, Tensor> = {};
+		for (const [name, { shape }] of file.tensors)
+			tensors[name] = { shape, data: await core.readFloat32(file, name) };
+		checkTensors(sae, tensors, path, core);
+		return tensors;
+	} finally {
+		await file.close();
+	}
+}
+
+export async function writeTensors(
+	path: string,
+	tensors: Tensors,
+	dtype: FloatType,
+	core: Core,
+): Promise<void> {
+	const entries = Object.entries(tensors).map(([name, { shape, data }]) => ({
+		name,
+		dtype,
+		shape,
+		data: core.fromFloat32(data, dtype),
+	}));
+	// SAELens' own files say so; some readers insist on it.
+	await core.writeSafetensors(path, entries, { format: "pt" });
+}
+
+interface Precision {
+	/** Largest relative error of rounding to the type. */
+	readonly relative: number;
+	/** The smallest number that it holds with that precision. */
+	readonly smallest: number;
+	/** Numbers that are at least so large become infinity. */
+	readonly overflow: number;
+}
+
+const PRECISION: Readonly<Record<FloatType, Precision>> = {
+	f32: { relative: 0, smallest: 0, overflow: Number.POSITIVE_INFINITY },
+	f16: { relative: 2 ** -11, smallest: 2 ** -14, overflow: 65520 },
+	bf16: { relative: 2 ** -8, smallest: 2 ** -126, overflow: (2 - 2 ** -8) * 2 ** 127 },
+};
+
+/** @throws SaeError naming a tensor with a value that the float type can't hold. */
+export function checkRange(tensors: Tensors, dtype: FloatType, path: string, { SaeError }: Core): void {
+	for (const [name, { data }] of Object.entries(tensors)) {
+		const large = data.find((value) => Math.abs(value) >= PRECISION[dtype].overflow);
+		if (large !== undefined) {
+			throw new SaeError(`${path}: tensor ${name} holds ${large}, too large for ${dtype}; use float32`);
+		}
+	}
+}
+
+/** In which part two SAEs differ by more than rounding to `dtype` explains; undefined when they don't. */
+export function difference(a: SaeModel, b: SaeModel, dtype: FloatType): string | undefined {
+	const { sae_lens_version: _, ...metadata } = b.metadata;
+	const { sae_lens_version: __, ...expected } = a.metadata;
+	const described = (sae: SaeModel, extra: unknown) => ({ ...sae, metadata: extra, tensors: undefined });
+	if (!Bun.deepEquals(described(a, plain(expected)), described(b, metadata))) return "cfg.json";
+	const { relative, smallest } = PRECISION[dtype];
+	return Object.keys(a.tensors).find((name) => {
+		const [before, after] = [a.tensors[name]!.data, b.tensors[name]!.data];
+		return before.some((value, i) => {
+			const allowed = relative * Math.max(Math.abs(value), smallest);
+			return !(Math.abs(value - after[i]!) <= allowed);
+		});
+	});
+}
+
+/** As JSON keeps it. */
+function plain(value: unknown): unknown {
+	return JSON.parse(JSON.stringify(value));
+}
+
+function checkShapes(
+	sae: Description,
+	tensors: Iterable<readonly [string, { readonly shape: readonly number[] }]>,
+	file: string,
+	{ SaeError }: Core,
+): void {
+	const { architecture } = sae;
+	const layout = LAYOUTS[architecture]!.tensors;
+	const found = new Map(tensors);
+	for (const [name, dimensions] of Object.entries(layout)) {
+		const tensor = found.get(name);
+		if (!tensor)
+			throw new SaeError(`${file}: tensor ${name} is missing, which the ${architecture} architecture needs`);
+		const expected = shapeOf(dimensions, sae).join(", ");
+		const shape = tensor.shape.join(", ");
+		if (shape !== expected) {
+			throw new SaeError(
+				`${file}: tensor ${name} has the shape [${shape}], but d_in ${sae.d_in} and d_sae ${sae.d_sae} make it [${expected}]`,
+			);
+		}
+	}
+	for (const name of found.keys()) {
+		if (!Object.hasOwn(layout, name)) {
+			throw new SaeError(`${file}: tensor ${name} is no part of the ${architecture} architecture`);
+		}
+	}
+}

@@ -1,0 +1,136 @@
+/** `sae activations file`: activations that are already in files. */
+import { access } from "node:fs/promises";
+import type { Schema } from "apache-arrow";
+import { type ActivationSource, type Core, definePlugin, type SourceContribution } from "saeflow";
+import type { z } from "zod";
+import { emit, emittedRows, type RowOrder } from "./file/order.ts";
+import { openSegment, type Segment } from "./file/segments.ts";
+
+export default definePlugin({
+	name: "file",
+	apiVersion: 1,
+	contributes: (core) => [fileSource(core)],
+});
+
+function fileOptions({ z }: Core) {
+	const range = /^(\d*):(\d*)$/;
+	return z.object({
+		paths: z
+			.array(z.string())
+			.min(1)
+			.describe("Files or globs: Arrow, safetensors (or its index), .npy, .npz, IDX"),
+		tensor: z
+			.string()
+			.optional()
+			.describe("Array to read, where a file has several; all dimensions but the last count rows"),
+		token_tensor: z.string().optional().describe("Array of token ids, one per row, for the column token"),
+		rows: z
+			.string()
+			.regex(range, "must be like 0:1000, :1000 or 1000:")
+			.optional()
+			.transform((text) => {
+				const [, begin = "", end = ""] = range.exec(text ?? ":")!;
+				return { begin: Number(begin), end: end === "" ? Number.POSITIVE_INFINITY : Number(end) };
+			})
+			.describe("Rows A:B of the joined files, B exclusive; the default is all"),
+		epochs: z.int().min(1).default(1).describe("How many times to go through those rows"),
+		shuffle_buffer: z
+			.int()
+			.min(0)
+			.default(0)
+			.describe("Shuffle within blocks of this many rows, anew in each epoch; 0 keeps the order"),
+		seed: z.int().min(0).default(0).describe("Seed of the shuffle"),
+		limit: z.int().min(0).optional().describe("Stop after this many rows in all"),
+		batch_rows: z.int().min(1).max(1_000_000).default(2048).describe("Rows per batch of the stream"),
+	});
+}
+
+type Options = z.infer<ReturnType<typeof fileOptions>>;
+
+function fileSource(core: Core): SourceContribution<Options> {
+	return {
+		kind: "source",
+		name: "file",
+		summary: "rows of Arrow, safetensors, NumPy or IDX files, told apart by their content",
+		options: fileOptions(core),
+		positional: { key: "paths", variadic: true },
+		open: (options, context) => openFiles(core, options, context.command),
+	};
+}
+
+async function openFiles(core: Core, options: Options, command: string): Promise<ActivationSource> {
+	const { tensor, token_tensor: tokenTensor, batch_rows: batchRows } = options;
+	const segments: Segment[] = [];
+	for (const path of await expandPaths(core, options.paths)) {
+		segments.push(await openSegment(core, path, { tensor, tokenTensor, batchRows }));
+	}
+	const schema = commonSchema(core, segments, options.epochs, command);
+	const order = rowOrder(core, segments, options);
+	const rows = emittedRows(order);
+	return {
+		schema,
+		rows,
+		batches(start) {
+			if (start > rows) throw core.usageError(`--start ${start}: there are only ${rows} rows`);
+			return emit(core, schema, segments, order, start);
+		},
+	};
+}
+
+function rowOrder(core: Core, segments: readonly Segment[], options: Options): RowOrder {
+	const total = segments.reduce((sum, segment) => sum + segment.rows, 0);
+	const { begin } = options.rows;
+	const end = Number.isFinite(options.rows.end) ? options.rows.end : total;
+	if (total === 0) throw new core.SaeError(`${segments.map(({ path }) => path).join(", ")}: holds no rows`);
+	if (end > total || begin >= end) {
+		throw core.usageError(
+			`--rows ${begin}:${end}: there are ${total} rows, numbered from 0; A must be below B`,
+		);
+	}
+	return {
+		begin,
+		end,
+		epochs: options.epochs,
+		shuffleBuffer: options.shuffle_buffer,
+		seed: options.seed,
+		limit: options.limit ?? Number.POSITIVE_INFINITY,
+		batchRows: options.batch_rows,
+	};
+}
+
+/** Existing paths as they are; patterns by the files they match, numbers in names in numeric order. */
+async function expandPaths(core: Core, paths: readonly string[]): Promise<string[]> {
+	const expanded: string[] = [];
+	const { compare } = new Intl.Collator("en", { numeric: true });
+	for (const path of paths) {
+		const exists = await access(path).then(
+			() => true,
+			() => false,
+		);
+		if (exists || !/[*?[{]/.test(path)) {
+			expanded.push(path);
+			continue;
+		}
+		const matches = await Array.fromAsync(new Bun.Glob(path).scan({ onlyFiles: true }));
+		if (matches.length === 0) throw core.usageError(`${path}: no file matches this pattern`);
+		expanded.push(...matches.sort(compare));
+	}
+	return expanded;
+}
+
+/** The first file's schema, which the others must share, as that of an activations stream. */
+function commonSchema(core: Core, segments: readonly Segment[], epochs: number, command: string): Schema {
+	const [first, ...others] = segments as [Segment, ...Segment[]];
+	const columns = ({ schema }: Segment) => schema.fields.map((field) => `${field}`).join(", ");
+	for (const other of others) {
+		if (columns(other) !== columns(first)) {
+			throw new core.SaeError(
+				`${other.path}: has the columns (${columns(other)}), but ${first.path} has (${columns(first)}); join files of one shape`,
+			);
+		}
+	}
+	return core.labelActivations(first.schema, {
+		[core.META.command]: command,
+		...(epochs > 1 ? { [core.META.epochs]: String(epochs) } : {}),
+	});
+}

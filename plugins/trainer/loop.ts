@@ -1,0 +1,275 @@
+/** The loop: batches in, updates on the device, metrics and checkpoints out. */
+import type { Checkpoint, Context, Core, SaeJob, StepReport, TrainJob, TrainStep } from "saeflow";
+import type { TrainerOptions } from "../trainer.ts";
+import { openRows, rmsScale, type TrainingRows } from "./data.ts";
+import { evaluateHeldOut, type HeldOutFigures, totalVariance } from "./held-out.ts";
+import { Meter, progressLine } from "./progress.ts";
+import { checkSameRun, settingsOfRun } from "./resume.ts";
+import { deadThreshold, defaultLearningRate, learningRateShare } from "./schedule.ts";
+import { until } from "./until.ts";
+
+/** Steps after which the host looks whether the device keeps up, and how many such looks may be outstanding. */
+const LOOK_EVERY = 4;
+const LOOKS_IN_FLIGHT = 2;
+
+/** One SAE in training. */
+interface Trainee {
+	readonly job: SaeJob;
+	readonly step: TrainStep;
+	readonly lr: number;
+	readonly inputScale: number;
+}
+
+/** Everything that stays the same through the loop. */
+interface Run {
+	readonly core: Core;
+	readonly job: TrainJob;
+	readonly options: TrainerOptions;
+	readonly context: Context;
+	readonly rows: TrainingRows;
+	readonly trainees: readonly Trainee[];
+	/** Updates of the whole run, when that is known. */
+	readonly steps: number | undefined;
+	readonly deadAfter: number;
+	readonly device: string;
+	readonly variance: number;
+}
+
+export async function trainAll(
+	core: Core,
+	job: TrainJob,
+	options: TrainerOptions,
+	context: Context,
+): Promise<void> {
+	const gpu = await context.gpu();
+	const device = `${gpu.info.provider}: ${gpu.info.description || gpu.info.device}`;
+	const checkpoint = job.resume ? await core.openCheckpoint(job.checkpoint) : undefined;
+	try {
+		if (checkpoint) checkSameRun(core, job, options, checkpoint.state, device, context.log);
+		const rows = await openRows(
+			core,
+			job,
+			options,
+			checkpoint && {
+				position: checkpoint.state.position,
+				heldOut: checkpoint.held_out,
+				width: (await checkpoint.arrays(job.saes[0]!.name)).b_dec!.length,
+			},
+			context.signal,
+		);
+		const steps = options.tokens === undefined ? undefined : Math.floor(options.tokens / options.batch_size);
+		if (steps === 0) {
+			throw core.usageError(
+				`--tokens ${options.tokens} is less than one batch of ${options.batch_size} rows`,
+			);
+		}
+		const deadAfter = deadThreshold(options);
+		const trainees: Trainee[] = [];
+		for (const sae of job.saes) {
+			trainees.push(await prepare(core, gpu, sae, options, rows, checkpoint, deadAfter));
+		}
+		const variance = totalVariance(rows.heldOut, rows.width);
+		const run = { core, job, options, context, rows, trainees, steps, deadAfter, device, variance };
+		await loop(run, checkpoint?.state.step ?? 0, checkpoint?.state.position ?? 0);
+	} finally {
+		await checkpoint?.close();
+	}
+}
+
+async function prepare(
+	core: Core,
+	gpu: Awaited<ReturnType<Context["gpu"]>>,
+	job: SaeJob,
+	options: TrainerOptions,
+	rows: TrainingRows,
+	checkpoint: Checkpoint | undefined,
+	deadAfter: number,
+): Promise<Trainee> {
+	const { width } = rows;
+	const shape = { d_in: width, d_sae: job.d_sae };
+	if (job.initial && (job.initial.d_in !== width || job.initial.d_sae !== job.d_sae)) {
+		throw core.usageError(
+			`--init-from holds an SAE of d_in ${job.initial.d_in}, d_sae ${job.initial.d_sae}; this run is d_in ${width}, d_sae ${job.d_sae}`,
+		);
+	}
+	const spec = job.describe(width);
+	const step = await core.createTrainStep(gpu, spec, {
+		...shape,
+		rows: options.batch_size,
+		format: rows.type,
+		clip: options.clip > 0,
+	});
+	const lr = options.lr ?? defaultLearningRate(job.d_sae);
+	if (checkpoint) {
+		step.restore(await checkpoint.arrays(job.name), deadAfter);
+		return { job, step, lr, inputScale: checkpoint.state.input_scale[job.name]! };
+	}
+	const inputScale = options.normalize === "rms" ? rmsScale(core, rows.sample, width) : 1;
+	const values = job.initial
+		? core.parametersOf(job.initial, inputScale)
+		: core.initialise(
+				spec,
+				shape,
+				rows.sample.map((value) => value * inputScale),
+				options.seed,
+			);
+	step.restore(values, deadAfter);
+	return { job, step, lr, inputScale };
+}
+
+async function loop(run: Run, firstStep: number, firstPosition: number): Promise<void> {
+	const { core, job, options, context, rows, steps } = run;
+	const meter = new Meter(firstStep);
+	const looks: Promise<void>[] = [];
+	const failed = new AbortController();
+	const settle = async (most: number) => {
+		while (looks.length > most) await looks.shift();
+	};
+	let step = firstStep;
+	let position = firstPosition;
+	let savedAt = performance.now();
+	const save = async () => {
+		await settle(0);
+		await finiteReports(run, step);
+		await core.writeCheckpoint(
+			job.checkpoint,
+			{
+				step,
+				position,
+				device: run.device,
+				settings: settingsOfRun(job, options),
+				input_scale: Object.fromEntries(run.trainees.map(({ job, inputScale }) => [job.name, inputScale])),
+			},
+			rows.heldOut,
+			Object.fromEntries(run.trainees.map(({ job, step }) => [job.name, step])),
+		);
+		savedAt = performance.now();
+	};
+	try {
+		if (steps === undefined || step < steps) {
+			for await (const batch of until(rows.batches, failed.signal)) {
+				const logged = (step + 1) % options.log_every === 0 || step + 1 === steps;
+				for (const trainee of run.trainees)
+					trainee.step.run(batch.data, settingsAt(run, trainee, step), logged);
+				step++;
+				position = batch.position + batch.rows;
+				const evaluated = rows.heldOut.length > 0 && (step % options.eval_every === 0 || step === steps);
+				if (logged || evaluated || step % LOOK_EVERY === 0) {
+					const looked = look(run, step, { logged: logged || evaluated, evaluated }, meter);
+					looked.catch(() => failed.abort());
+					looks.push(looked);
+					await settle(evaluated ? 0 : LOOKS_IN_FLIGHT);
+				}
+				if (step === steps || context.signal.aborted) break;
+				if (isCheckpointDue(options, step, savedAt)) await save();
+			}
+		}
+		await settle(0);
+	} catch (error) {
+		// The look that failed says why; the others would only repeat it.
+		await Promise.allSettled(looks);
+		throw error;
+	}
+	if (steps !== undefined && step < steps && !context.signal.aborted) {
+		context.log.warn(
+			`the stream ended after ${step * options.batch_size} of ${options.tokens} rows, before the learning rate had come down; give the source more --epochs`,
+		);
+	}
+	await save();
+	for (const trainee of run.trainees) await trainee.job.save(await finished(run, trainee, step));
+}
+
+function settingsAt(run: Run, trainee: Trainee, step: number): Parameters<TrainStep["run"]>[1] {
+	const { options, steps, deadAfter } = run;
+	return {
+		lr: trainee.lr * learningRateShare(step, steps, options),
+		beta1: options.beta1,
+		beta2: options.beta2,
+		epsilon: options.epsilon,
+		update: step + 1,
+		clip: options.clip,
+		dead_after: deadAfter,
+		input_scale: trainee.inputScale,
+		progress: steps === undefined ? 1 : step / steps,
+	};
+}
+
+/** Reads what the step that was just enqueued measured, and reports it when it is a logged one. */
+async function look(
+	run: Run,
+	step: number,
+	what: { readonly logged: boolean; readonly evaluated: boolean },
+	meter: Meter,
+): Promise<void> {
+	const { job, options, rows } = run;
+	const reports = await finiteReports(run, step);
+	if (!what.logged) return;
+	const rate = meter.rate(step) * options.batch_size;
+	for (const [i, trainee] of run.trainees.entries()) {
+		const report = reports[i]!;
+		const settings = settingsAt(run, trainee, step - 1);
+		const heldOut: HeldOutFigures | undefined = what.evaluated
+			? await evaluateHeldOut(
+					trainee.step,
+					rows.heldOut,
+					{ width: rows.width, batchSize: options.batch_size },
+					run.variance,
+					settings,
+				)
+			: undefined;
+		const metrics = {
+			sae: trainee.job.name,
+			step,
+			tokens: step * options.batch_size,
+			loss: report.loss,
+			fvu: report.fvu,
+			l0: report.l0,
+			dead: report.dead / trainee.job.d_sae,
+			eval_fvu: heldOut?.fvu ?? null,
+			eval_l0: heldOut?.l0 ?? null,
+			lr: settings.lr,
+			rate,
+			seconds: meter.seconds(),
+		};
+		await job.report(metrics);
+		run.context.log.progress(progressLine(metrics, run.steps, run.trainees.length > 1));
+	}
+}
+
+/** What the last step measured for every SAE. Throws once a loss was not finite: then nothing may be saved any more. */
+async function finiteReports({ core, job, trainees }: Run, step: number): Promise<StepReport[]> {
+	const reports = await Promise.all(trainees.map((trainee) => trainee.step.report()));
+	if (reports.every((report) => !report.stopped)) return reports;
+	throw new core.SaeError(
+		`the loss stopped being finite by step ${step}: try a lower --lr or --clip 1; ${job.checkpoint} keeps the last good state, if one was written`,
+		core.EXIT.diverged,
+	);
+}
+
+function isCheckpointDue(options: TrainerOptions, step: number, savedAt: number): boolean {
+	const { checkpoint_every, checkpoint_minutes } = options;
+	if (checkpoint_every > 0 && step % checkpoint_every === 0) return true;
+	return checkpoint_minutes > 0 && performance.now() - savedAt > checkpoint_minutes * 60_000;
+}
+
+function finished(run: Run, { job, step, inputScale }: Trainee, updates: number) {
+	const { core, options, rows, context } = run;
+	return core.finishModel(
+		step,
+		{
+			architecture: job.architecture,
+			d_in: rows.width,
+			d_sae: job.d_sae,
+			apply_b_dec_to_input: job.describe(rows.width).apply_b_dec_to_input,
+			settings: job.settings,
+			metadata: {
+				...core.origin(run.job.stream.schema),
+				training_command: context.command,
+				training_tokens: updates * options.batch_size,
+				training_options: { ...options },
+				architecture_options: job.options,
+			},
+		},
+		inputScale,
+	);
+}

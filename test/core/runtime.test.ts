@@ -1,0 +1,158 @@
+/** Finished SAEs on the device against the float64 reference. */
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { openGpu } from "../../core/gpu/device.ts";
+import { openRuntime } from "../../core/runtime.ts";
+import type { Codes, SaeModel } from "../../core/sae.ts";
+import { Gpu } from "../../kernels/gpu.ts";
+import { randomStream, randomTensor, randomTopK } from "../reference/models.ts";
+import { decode, encodeTopK } from "../reference/topk.ts";
+
+let gpu: Gpu;
+beforeAll(async () => {
+	gpu = await openGpu();
+});
+afterAll(() => gpu.close());
+
+const spec = (k: number) => ({ select: { kind: "topk", k } }) as const;
+
+function rowsFor({ d_in }: SaeModel, rows: number): Float32Array {
+	return randomTensor([rows, d_in], randomStream(2), 2).data;
+}
+
+/** float32 against float64, with sums of up to 144 products of size 1. */
+function expectNear(actual: Float32Array, expected: ArrayLike<number>): void {
+	expect(actual.length).toBe(expected.length);
+	let worst = 0;
+	for (const [i, value] of actual.entries()) worst = Math.max(worst, Math.abs(value - expected[i]!));
+	expect(worst).toBeLessThan(1e-4);
+}
+
+function expectCodes(actual: Codes, expected: Codes): void {
+	expect(actual.rows).toBe(expected.rows);
+	expect(actual.offsets).toEqual(expected.offsets);
+	expect(actual.index).toEqual(expected.index);
+	expectNear(actual.value, expected.value);
+}
+
+describe("encode and decode", () => {
+	test.each([
+		{ d_in: 3, d_sae: 5, k: 2, rows: 1, maxRows: 4 },
+		{ d_in: 17, d_sae: 130, k: 130, rows: 9, maxRows: 9 },
+		{ d_in: 64, d_sae: 300, k: 8, rows: 300, maxRows: 129 },
+		{ d_in: 130, d_sae: 130, k: 7, rows: 20, maxRows: 7, centre: false },
+	])("%j", async ({ d_in, d_sae, k, rows, maxRows, centre = true }) => {
+		const model = { ...randomTopK(d_in, d_sae, k), apply_b_dec_to_input: centre };
+		const x = rowsFor(model, rows);
+		const runtime = await openRuntime(gpu, model, spec(k), maxRows);
+		const codes = await runtime.encode(x, rows);
+		expectCodes(codes, encodeTopK(model, x, rows, k));
+		expectNear(await runtime.decode(codes), decode(model, codes));
+		runtime.close();
+	});
+
+	test("float16 rows, an odd number of odd width at a time", async () => {
+		const model = randomTopK(17, 130, 4);
+		const half = new Float16Array(rowsFor(model, 10));
+		const runtime = await openRuntime(gpu, model, spec(4), 3);
+		expectCodes(await runtime.encode(new Uint16Array(half.buffer), 10), encodeTopK(model, half, 10, 4));
+		runtime.close();
+	});
+
+	test("another k than the SAE was trained with, up to all there is", async () => {
+		const model = randomTopK(17, 130, 4);
+		const x = rowsFor(model, 9);
+		for (const k of [1, 20, 500]) {
+			const runtime = await openRuntime(gpu, model, spec(k), 9);
+			expectCodes(await runtime.encode(x, 9), encodeTopK(model, x, 9, k));
+			runtime.close();
+		}
+	});
+
+	test("several calls at once keep apart", async () => {
+		const model = randomTopK(17, 130, 4);
+		const x = rowsFor(model, 30);
+		const runtime = await openRuntime(gpu, model, spec(4), 9);
+		const halves = [x.subarray(0, 15 * 17), x.subarray(15 * 17)];
+		const codes = await Promise.all(halves.map((half) => runtime.encode(half, 15)));
+		for (const [i, half] of halves.entries()) expectCodes(codes[i]!, encodeTopK(model, half, 15, 4));
+		const decoded = await Promise.all(codes.map((part) => runtime.decode(part)));
+		for (const [i, part] of codes.entries()) expectNear(decoded[i]!, decode(model, part));
+		runtime.close();
+	});
+
+	test("an SAE cut into shards, rows in chunks", async () => {
+		const model = randomTopK(130, 300, 7);
+		const x = rowsFor(model, 140);
+		const small = new Gpu({ device: gpu.device, info: gpu.info, keepAlive: [] }, 200_000);
+		const runtime = await openRuntime(small, model, spec(7), 140);
+		const codes = await runtime.encode(x, 140);
+		expectCodes(codes, encodeTopK(model, x, 140, 7));
+		expectNear(await runtime.decode(codes), decode(model, codes));
+		runtime.close();
+	});
+});
+
+describe("codes from elsewhere", () => {
+	const model = randomTopK(17, 130, 2);
+
+	test("decode whether they are empty or denser than k", async () => {
+		const runtime = await openRuntime(gpu, model, spec(2), 4);
+		const random = randomStream(9);
+		const counts = [0, 130, 0, 1, 64, 0, 0, 0, 0, 0, 77];
+		const offsets = Uint32Array.from([
+			0,
+			...counts.map((_, i) => counts.slice(0, i + 1).reduce((a, b) => a + b)),
+		]);
+		const index = Uint32Array.from(counts.flatMap((count) => Array.from({ length: count }, (_, i) => i)));
+		const value = randomTensor([index.length], random).data;
+		const codes = { rows: counts.length, offsets, index, value };
+		expectNear(await runtime.decode(codes), decode(model, codes));
+		const none = {
+			rows: 3,
+			offsets: new Uint32Array(4),
+			index: new Uint32Array(),
+			value: new Float32Array(),
+		};
+		expectNear(await runtime.decode(none), decode(model, none));
+		expect((await runtime.decode({ ...none, rows: 0, offsets: new Uint32Array(1) })).length).toBe(0);
+		runtime.close();
+	});
+
+	test("and rows without a positive pre-activation have no codes", async () => {
+		const silent = {
+			...model,
+			tensors: { ...model.tensors, b_enc: { shape: [130], data: new Float32Array(130).fill(-99) } },
+		};
+		const runtime = await openRuntime(gpu, silent, spec(2), 4);
+		expectCodes(await runtime.encode(rowsFor(model, 6), 6), {
+			rows: 6,
+			offsets: new Uint32Array(7),
+			index: new Uint32Array(),
+			value: new Float32Array(),
+		});
+		expectCodes(await runtime.encode(new Float32Array(), 0), {
+			rows: 0,
+			offsets: new Uint32Array(1),
+			index: new Uint32Array(),
+			value: new Float32Array(),
+		});
+		runtime.close();
+	});
+});
+
+describe("refuses", () => {
+	const model = randomTopK(17, 130, 2);
+
+	test("rows that each need a scale of their own, and k out of range", async () => {
+		const normalised = { ...model, normalize_activations: "layer_norm" } as const;
+		await expect(openRuntime(gpu, normalised, spec(2))).rejects.toThrow("layer_norm");
+		for (const k of [0, 513]) {
+			await expect(openRuntime(gpu, model, spec(k))).rejects.toThrow(`between 1 and 512, got ${k}`);
+		}
+	});
+
+	test("what the device can't hold", async () => {
+		const small = new Gpu({ device: gpu.device, info: gpu.info, keepAlive: [] }, 40_000);
+		await expect(openRuntime(small, model, spec(2))).rejects.toThrow("use a smaller batch");
+	});
+});

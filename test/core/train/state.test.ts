@@ -1,0 +1,107 @@
+/** What a training step keeps between calls: the same bits again, resumed or stopped. */
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import type { TrainingSpec } from "../../../core/architecture.ts";
+import { openGpu } from "../../../core/gpu/device.ts";
+import { TrainStep } from "../../../core/train/step.ts";
+import type { Gpu } from "../../../kernels/gpu.ts";
+import { randomStream } from "../../reference/models.ts";
+import { forward, select, spreadOf } from "../../reference/train-step.ts";
+import { readState, SETTINGS } from "./agreement.ts";
+import { arraysOf, randomState, topkSpec } from "./specs.ts";
+
+let gpu: Gpu;
+beforeAll(async () => {
+	gpu = await openGpu();
+});
+afterAll(() => gpu.close());
+
+const SHAPE = { d_in: 17, d_sae: 130, rows: 37, format: "float32", clip: true } as const;
+const spec = topkSpec({ k: 4, multi: 9, auxk: 20 });
+const settings = { ...SETTINGS, clip: 0.5, dead_after: 70 };
+
+const random = randomStream(3);
+const start = randomState(SHAPE.d_in, SHAPE.d_sae, random);
+const batches = Array.from({ length: 6 }, () =>
+	Float32Array.from({ length: SHAPE.rows * SHAPE.d_in }, () => (2 * random() - 1) * 1.7),
+);
+
+async function begin(state = arraysOf(start)): Promise<TrainStep> {
+	const step = await TrainStep.create(gpu, spec, SHAPE);
+	step.restore(state, settings.dead_after);
+	return step;
+}
+
+function runAll(step: TrainStep, from: number, to: number): void {
+	for (let i = from; i < to; i++) step.run(batches[i]!, { ...settings, update: i + 1 }, false);
+}
+
+test("the same steps give the same bits, also when a state is read and put back between them", async () => {
+	const [whole, again, first] = [await begin(), await begin(), await begin()];
+	runAll(whole, 0, 6);
+	runAll(again, 0, 6);
+	runAll(first, 0, 3);
+	const resumed = await begin(await readState(first));
+	runAll(resumed, 3, 6);
+	const expected = await readState(whole);
+	expect(await readState(again)).toEqual(expected);
+	expect(await readState(resumed)).toEqual(expected);
+	expect((await resumed.report()).dead).toBeGreaterThan(0);
+	for (const step of [whole, again, first, resumed]) step.close();
+});
+
+describe("a row that is not finite", () => {
+	test.each([Number.NaN, Number.POSITIVE_INFINITY])("%p stops all updates, for good", async (value) => {
+		const step = await begin();
+		runAll(step, 0, 2);
+		const { since: _, ...before } = await readState(step);
+		const bad = batches[2]!.slice();
+		bad[100] = value;
+		step.run(bad, { ...settings, update: 3 }, false);
+		expect(await step.report()).toMatchObject({ stopped: true });
+		runAll(step, 3, 5);
+		expect(await step.report()).toMatchObject({ stopped: true });
+		const { since: __, ...after } = await readState(step);
+		step.close();
+		expect(after).toEqual(before);
+	});
+});
+
+test("evaluation measures the first term on float32 rows and changes nothing", async () => {
+	const step = await TrainStep.create(gpu, spec, { ...SHAPE, format: "float16" });
+	step.restore(arraysOf(start), settings.dead_after);
+	const before = await readState(step);
+	const report = await step.evaluate(batches[0]!, settings);
+	const x = Float64Array.from(batches[0]!);
+	const pass = forward(spec, start, x, select(spec, start, x, 0));
+	expect(report.squaredError / pass.terms[0]!.squared).toBeCloseTo(1, 5);
+	expect(report).toMatchObject({ l0: 4, fvu: null, stopped: false });
+	expect(await readState(step)).toEqual(before);
+	step.close();
+});
+
+test("an FVU is reported for steps that were measured, and for no others", async () => {
+	const step = await begin();
+	step.run(batches[0]!, settings, true);
+	const measured = await step.report();
+	expect(
+		measured.fvu! / (measured.squaredError / spreadOf(Float64Array.from(batches[0]!), SHAPE.d_in)),
+	).toBeCloseTo(1, 5);
+	step.run(batches[1]!, settings, false);
+	expect((await step.report()).fvu).toBeNull();
+	step.close();
+});
+
+describe("descriptions that can't be run are refused", () => {
+	const [first, multi, aux] = spec.loss as [TrainingSpec["loss"][0], ...TrainingSpec["loss"]];
+	test.each([
+		["five terms", [first, multi!, multi!, aux!, aux!], "4 loss terms, not 5"],
+		["k over the limit", [{ ...first, select: { kind: "topk", k: 513 } }], "the largest supported, 512"],
+		["k over d_sae", [{ ...first, select: { kind: "topk", k: 131 } }], "larger than d_sae 130"],
+		["nothing that reconstructs", [{ ...first, target: "residual" }], "must reconstruct the input"],
+		["a first term of dead latents", [{ ...first, latents: "dead" }], "must reconstruct the input"],
+		["a variance of the input", [{ ...first, reduction: "variance" }], "reduction variance is for"],
+		["a residual with a bias", [first, { ...aux!, bias: true }], "a residual has no bias"],
+	] as [string, TrainingSpec["loss"], string][])("%s", async (_, loss, message) => {
+		await expect(TrainStep.create(gpu, { ...spec, loss }, SHAPE)).rejects.toThrow(message);
+	});
+});

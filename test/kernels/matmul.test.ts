@@ -1,0 +1,82 @@
+/** The encoder product, for every tile, from a place inside its operands. */
+import { afterAll, beforeAll, expect, test } from "bun:test";
+import { openGpu } from "../../core/gpu/device.ts";
+import type { Gpu } from "../../kernels/gpu.ts";
+import {
+	DIRECT_TILE,
+	encoderProduct,
+	GROUP,
+	STAGED_TILE,
+	type Tile,
+	tileGroups,
+} from "../../kernels/matmul.ts";
+import { dispatch, submit } from "../../kernels/program.ts";
+import { randomStream, randomTensor } from "../reference/models.ts";
+
+let gpu: Gpu;
+beforeAll(async () => {
+	gpu = await openGpu();
+});
+afterAll(() => gpu.close());
+
+const ROWS = 128;
+const FIRST_ROW = 128;
+const LATENTS = 256;
+const FIRST_LATENT = 128;
+const STRIDE = FIRST_LATENT + LATENTS + 128;
+
+const tiles: [string, Tile][] = [
+	["staged", STAGED_TILE],
+	["direct", DIRECT_TILE],
+	["small and staged", { rows: 32, latents: 32, depth: 8, threadRows: 4, threadLatents: 4 }],
+];
+
+test.each(tiles.flatMap(([name, tile]) => [16, 48, 144].map((width) => [name, width, tile] as const)))(
+	"tile %s, width %i",
+	async (_, width, tile) => {
+		const random = randomStream(width);
+		const x = randomTensor([FIRST_ROW + ROWS, width], random).data;
+		const W = randomTensor([LATENTS, width], random).data;
+		const b = randomTensor([STRIDE], random).data;
+		const upload = (data: Float32Array) => {
+			const buffer = gpu.buffer("operand", data.byteLength);
+			gpu.write(buffer, data as Float32Array<ArrayBuffer>);
+			return buffer;
+		};
+		const place = gpu.uniform("place", 16);
+		gpu.write(place, new Uint32Array([FIRST_ROW, FIRST_LATENT, width / 4, STRIDE / 4]));
+		const pre = gpu.buffer("pre", ROWS * STRIDE * 4);
+		const maxima = gpu.buffer("maxima", (ROWS * STRIDE * 4) / GROUP);
+		const product = await gpu.checked("the product", () =>
+			dispatch(
+				gpu,
+				"product",
+				encoderProduct(tile),
+				[place, upload(x), upload(W), upload(b), pre, maxima],
+				tileGroups(tile, ROWS, LATENTS),
+			),
+		);
+		submit(gpu, [product]);
+		const values = new Float32Array(await gpu.read(pre, 0, ROWS * STRIDE * 4));
+		const largest = new Float32Array(await gpu.read(maxima, 0, (ROWS * STRIDE * 4) / GROUP));
+		let worst = 0;
+		for (let row = 0; row < ROWS; row++) {
+			for (let latent = 0; latent < LATENTS; latent++) {
+				let exact = b[FIRST_LATENT + latent]!;
+				for (let i = 0; i < width; i++) exact += x[(FIRST_ROW + row) * width + i]! * W[latent * width + i]!;
+				worst = Math.max(worst, Math.abs(values[row * STRIDE + FIRST_LATENT + latent]! - exact));
+			}
+		}
+		// Sums of up to 144 products below 1, in float32.
+		expect(worst).toBeLessThan(1e-5);
+		expect(worst).toBeGreaterThan(0);
+		for (const [i, value] of largest.entries())
+			expect(value).toBe(Math.max(...values.subarray(i * GROUP, (i + 1) * GROUP)));
+		// Shards to the left and right are somebody else's.
+		const untouched = values.filter((_, i) => {
+			const latent = i % STRIDE;
+			return latent < FIRST_LATENT || latent >= FIRST_LATENT + LATENTS;
+		});
+		expect(untouched.every((value) => value === 0)).toBe(true);
+	},
+);

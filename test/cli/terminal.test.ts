@@ -1,11 +1,11 @@
-/** What differs when a person sits at a terminal, which `script` plays. */
+/** What differs when a person sits at a terminal, which `script` plays (in bash: other shells drop its functions). */
 import { expect, test } from "bun:test";
 import { join } from "node:path";
 import { shell } from "./sae.ts";
 
 const SAE = join(import.meta.dir, "../fixtures/saelens-topk");
 const onTerminal = (command: string) =>
-	shell(`export -f sae; script -qec "bash -c '${command}'" /dev/null | tr -d '\\r'; exit \${PIPESTATUS[0]}`);
+	shell(`export -f sae; SHELL=$BASH script -qec "bash -c '${command}'" /dev/null | tr -d '\\r'; exit \${PIPESTATUS[0]}`);
 
 test("a stream of vectors is shown by its first rows", async () => {
 	const { stdout, exitCode } = await onTerminal("sae activations synthetic --rows 1000000000 --d-in 64");

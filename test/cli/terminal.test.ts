@@ -5,7 +5,9 @@ import { shell } from "./sae.ts";
 
 const SAE = join(import.meta.dir, "../fixtures/saelens-topk");
 const onTerminal = (command: string) =>
-	shell(`export -f sae; SHELL=$BASH script -qec "bash -c '${command}'" /dev/null | tr -d '\\r'; exit \${PIPESTATUS[0]}`);
+	shell(
+		`export -f sae; SHELL=$BASH script -qec "bash -c '${command}'" /dev/null | tr -d '\\r'; exit \${PIPESTATUS[0]}`,
+	);
 
 test("a stream of vectors is shown by its first rows", async () => {
 	const { stdout, exitCode } = await onTerminal("sae activations synthetic --rows 1000000000 --d-in 64");

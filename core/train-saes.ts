@@ -26,6 +26,10 @@ export interface SaeToTrain {
 	readonly name?: string;
 	/** An SAE of the same sizes to start from instead of fresh weights. */
 	readonly initial?: SaeModel;
+	/** Its learning rate instead of the run's. */
+	readonly lr?: number;
+	/** Seed of its initial weights instead of the run's. */
+	readonly seed?: number;
 }
 
 export interface TrainOptions {
@@ -73,18 +77,18 @@ export async function train(request: TrainOptions): Promise<SaeModel[]> {
 	const options = parse(trainer, request.options);
 	const finished = new Map<string, SaeModel>();
 	const saes: SaeJob[] = [];
-	for (const sae of request.saes) {
-		const architecture = await registry.find("architecture", sae.architecture);
-		if (!architecture) throw usageError(`no plugin contributes the architecture "${sae.architecture}"`);
-		const name = sae.name ?? sae.architecture;
+	for (const { architecture: kind, options: chosen, ...sae } of request.saes) {
+		const architecture = await registry.find("architecture", kind);
+		if (!architecture) throw usageError(`no plugin contributes the architecture "${kind}"`);
+		const name = sae.name ?? kind;
 		if (saes.some((job) => job.name === name)) {
 			throw usageError(`two SAEs are called ${name}; give them different names`);
 		}
 		saes.push(
-			saeJob(architecture, parse(architecture, sae.options), {
+			saeJob(architecture, parse(architecture, chosen), {
+				...sae,
 				name,
 				d_sae: checkSize(sae.d_sae, name),
-				...(sae.initial ? { initial: sae.initial } : {}),
 				save: async (model) => void finished.set(name, model),
 			}),
 		);
@@ -114,7 +118,7 @@ export async function train(request: TrainOptions): Promise<SaeModel[]> {
 export function saeJob(
 	architecture: ArchitectureContribution,
 	options: unknown,
-	rest: Pick<SaeJob, "name" | "d_sae" | "save"> & { readonly initial?: SaeModel },
+	rest: Omit<SaeJob, "architecture" | "options" | "describe" | "settings">,
 ): SaeJob {
 	return {
 		...rest,

@@ -11,6 +11,10 @@ export interface SaeJob {
 	/** The architecture's validated options, kept in checkpoints. */
 	readonly options: Readonly<Record<string, unknown>>;
 	readonly d_sae: number;
+	/** Learning rate of this SAE instead of the run's. */
+	readonly lr?: number;
+	/** Seed of its initial weights instead of the run's, which orders the rows for all. */
+	readonly seed?: number;
 	/** The architecture's description, once the stream has said how wide its rows are. */
 	describe(d_in: number): TrainingSpec;
 	/** Settings of the finished SAE. */
@@ -55,4 +59,9 @@ export interface TrainJob {
 	readonly resume: boolean;
 	/** Called for every logged step; resolves when the row is written or can't be any more. */
 	report(metrics: TrainMetrics): Promise<void>;
+	/**
+	 * Called when the loss of an SAE stopped being finite. With it, the run goes on without that SAE, which is not
+	 * saved; without it, the run ends with an error.
+	 */
+	diverged?(sae: string, step: number): void;
 }

@@ -27,7 +27,8 @@ interface Run {
 	readonly options: TrainerOptions;
 	readonly context: Context;
 	readonly rows: TrainingRows;
-	readonly trainees: readonly Trainee[];
+	/** Those that have not diverged. */
+	readonly trainees: Trainee[];
 	/** Updates of the whole run, when that is known. */
 	readonly steps: number | undefined;
 	readonly deadAfter: number;
@@ -44,8 +45,10 @@ export async function trainAll(
 	const gpu = await context.gpu();
 	const device = `${gpu.info.provider}: ${gpu.info.description || gpu.info.device}`;
 	const checkpoint = job.resume ? await core.openCheckpoint(job.checkpoint) : undefined;
+	const opened: Trainee[] = [];
 	try {
 		if (checkpoint) checkSameRun(core, job, options, checkpoint.state, device, context.log);
+		const saes = job.saes.filter(({ name }) => !checkpoint || name in checkpoint.state.input_scale);
 		const rows = await openRows(
 			core,
 			job,
@@ -53,7 +56,7 @@ export async function trainAll(
 			checkpoint && {
 				position: checkpoint.state.position,
 				heldOut: checkpoint.held_out,
-				width: (await checkpoint.arrays(job.saes[0]!.name)).b_dec!.length,
+				width: (await checkpoint.arrays(saes[0]!.name)).b_dec!.length,
 			},
 			context.signal,
 		);
@@ -64,14 +67,26 @@ export async function trainAll(
 			);
 		}
 		const deadAfter = deadThreshold(options);
-		const trainees: Trainee[] = [];
+		for (const sae of saes) opened.push(await prepare(core, gpu, sae, options, rows, checkpoint, deadAfter));
 		for (const sae of job.saes) {
-			trainees.push(await prepare(core, gpu, sae, options, rows, checkpoint, deadAfter));
+			if (!saes.includes(sae)) job.diverged?.(sae.name, checkpoint!.state.step);
 		}
 		const variance = totalVariance(rows.heldOut, rows.width);
-		const run = { core, job, options, context, rows, trainees, steps, deadAfter, device, variance };
+		const run = {
+			core,
+			job,
+			options,
+			context,
+			rows,
+			trainees: [...opened],
+			steps,
+			deadAfter,
+			device,
+			variance,
+		};
 		await loop(run, checkpoint?.state.step ?? 0, checkpoint?.state.position ?? 0);
 	} finally {
+		for (const { step } of opened) step.close();
 		await checkpoint?.close();
 	}
 }
@@ -99,7 +114,7 @@ async function prepare(
 		format: rows.type,
 		clip: options.clip > 0,
 	});
-	const lr = options.lr ?? defaultLearningRate(job.d_sae);
+	const lr = job.lr ?? options.lr ?? defaultLearningRate(job.d_sae);
 	if (checkpoint) {
 		step.restore(await checkpoint.arrays(job.name), deadAfter);
 		return { job, step, lr, inputScale: checkpoint.state.input_scale[job.name]! };
@@ -111,7 +126,7 @@ async function prepare(
 				spec,
 				shape,
 				rows.sample.map((value) => value * inputScale),
-				options.seed,
+				job.seed ?? options.seed,
 			);
 	step.restore(values, deadAfter);
 	return { job, step, lr, inputScale };
@@ -127,10 +142,12 @@ async function loop(run: Run, firstStep: number, firstPosition: number): Promise
 	};
 	let step = firstStep;
 	let position = firstPosition;
+	let evaluatedAt = firstStep;
 	let savedAt = performance.now();
 	const save = async () => {
 		await settle(0);
 		await finiteReports(run, step);
+		if (run.trainees.length === 0) return;
 		await core.writeCheckpoint(
 			job.checkpoint,
 			{
@@ -154,17 +171,20 @@ async function loop(run: Run, firstStep: number, firstPosition: number): Promise
 				step++;
 				position = batch.position + batch.rows;
 				const evaluated = rows.heldOut.length > 0 && (step % options.eval_every === 0 || step === steps);
+				if (evaluated) evaluatedAt = step;
 				if (logged || evaluated || step % LOOK_EVERY === 0) {
 					const looked = look(run, step, { logged: logged || evaluated, evaluated }, meter);
 					looked.catch(() => failed.abort());
 					looks.push(looked);
 					await settle(evaluated ? 0 : LOOKS_IN_FLIGHT);
 				}
-				if (step === steps || context.signal.aborted) break;
+				if (step === steps || context.signal.aborted || run.trainees.length === 0) break;
 				if (isCheckpointDue(options, step, savedAt)) await save();
 			}
 		}
 		await settle(0);
+		const ended = !context.signal.aborted && evaluatedAt < step;
+		if (ended && rows.heldOut.length > 0) await look(run, step, { logged: true, evaluated: true }, meter);
 	} catch (error) {
 		// The look that failed says why; the others would only repeat it.
 		await Promise.allSettled(looks);
@@ -205,8 +225,7 @@ async function look(
 	const reports = await finiteReports(run, step);
 	if (!what.logged) return;
 	const rate = meter.rate(step) * options.batch_size;
-	for (const [i, trainee] of run.trainees.entries()) {
-		const report = reports[i]!;
+	for (const [trainee, report] of reports) {
 		const settings = settingsAt(run, trainee, step - 1);
 		const heldOut: HeldOutFigures | undefined = what.evaluated
 			? await evaluateHeldOut(
@@ -236,14 +255,32 @@ async function look(
 	}
 }
 
-/** What the last step measured for every SAE. Throws once a loss was not finite: then nothing may be saved any more. */
-async function finiteReports({ core, job, trainees }: Run, step: number): Promise<StepReport[]> {
-	const reports = await Promise.all(trainees.map((trainee) => trainee.step.report()));
-	if (reports.every((report) => !report.stopped)) return reports;
+/**
+ * What the last step measured for every SAE. One whose loss was not finite leaves the run, where the job allows it;
+ * else this throws, and nothing may be saved any more.
+ */
+async function finiteReports(run: Run, step: number): Promise<[Trainee, StepReport][]> {
+	const { core, job, trainees } = run;
+	const reports = await Promise.all(
+		trainees.map(async (trainee): Promise<[Trainee, StepReport]> => [trainee, await trainee.step.report()]),
+	);
+	const [stopped, finite] = [true, false].map((is) => reports.filter(([, { stopped }]) => stopped === is));
+	if (stopped!.length === 0 || job.diverged) {
+		for (const [trainee] of stopped!) leave(run, trainee, step);
+		return finite!;
+	}
 	throw new core.SaeError(
 		`the loss stopped being finite by step ${step}: try a lower --lr or --clip 1; ${job.checkpoint} keeps the last good state, if one was written`,
 		core.EXIT.diverged,
 	);
+}
+
+function leave({ job, trainees }: Run, trainee: Trainee, step: number): void {
+	const at = trainees.indexOf(trainee);
+	// Another look may have seen it already.
+	if (at < 0) return;
+	trainees.splice(at, 1);
+	job.diverged?.(trainee.job.name, step);
 }
 
 function isCheckpointDue(options: TrainerOptions, step: number, savedAt: number): boolean {
@@ -252,7 +289,7 @@ function isCheckpointDue(options: TrainerOptions, step: number, savedAt: number)
 	return checkpoint_minutes > 0 && performance.now() - savedAt > checkpoint_minutes * 60_000;
 }
 
-function finished(run: Run, { job, step, inputScale }: Trainee, updates: number) {
+function finished(run: Run, { job, step, lr, inputScale }: Trainee, updates: number) {
 	const { core, options, rows, context } = run;
 	return core.finishModel(
 		step,
@@ -266,7 +303,7 @@ function finished(run: Run, { job, step, inputScale }: Trainee, updates: number)
 				...core.origin(run.job.stream.schema),
 				training_command: context.command,
 				training_tokens: updates * options.batch_size,
-				training_options: { ...options },
+				training_options: { ...options, lr, seed: job.seed ?? options.seed },
 				architecture_options: job.options,
 			},
 		},

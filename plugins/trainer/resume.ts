@@ -11,8 +11,11 @@ export function settingsOfRun(job: TrainJob, options: TrainerOptions): Record<st
 		checkpoint_minutes: _m,
 		...deciding
 	} = options;
-	const saes = job.saes.flatMap(({ name, architecture, options, d_sae }) =>
-		Object.entries({ architecture, d_sae, ...options }).map(([key, value]) => [`${name}: ${key}`, value]),
+	const saes = job.saes.flatMap(({ name, architecture, options, d_sae, lr, seed }) =>
+		Object.entries({ architecture, d_sae, lr, seed, ...options }).map(([key, value]) => [
+			`${name}: ${key}`,
+			value,
+		]),
 	);
 	return JSON.parse(JSON.stringify({ ...deciding, ...Object.fromEntries(saes) }));
 }

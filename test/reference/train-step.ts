@@ -1,15 +1,12 @@
-/**
- * One training step by its definition, in float64 on the CPU: the oracle for the compiled one. The forward pass
- * can be run with a selection, a residual and a spread that are given, which makes the loss the differentiable
- * function whose gradient a step follows.
- */
-import type { LossTerm, Schedule, TrainingSpec } from "../../core/architecture.ts";
-import type { StepSettings } from "../../core/train/step.ts";
+/** One training step by its definition, in float64 on the CPU: the oracle for the compiled one. */
+import type { TrainingSpec } from "../../core/architecture.ts";
+import { type Batch, type Conditions, type Parameters, sizesOf } from "./encoder.ts";
+import { forward, gradients, type Pass, zerosLike } from "./loss.ts";
+import { select } from "./selection.ts";
+import { addRow, dot, spreadOf } from "./vectors.ts";
 
-export const PARAMETERS = ["W_enc", "W_dec", "b_enc", "b_dec"] as const;
-
-/** `W_enc` and `W_dec` [d_sae, d_in], `b_enc` [d_sae], `b_dec` [d_in]. */
-export type Parameters = Record<(typeof PARAMETERS)[number], Float64Array>;
+/** How fast thresholds and densities follow the batches. */
+const RATE = 0.01;
 
 export interface State {
 	readonly parameters: Parameters;
@@ -18,166 +15,45 @@ export interface State {
 	readonly square: Parameters;
 	/** Tokens since each latent last fired [d_sae]. */
 	readonly since: Uint32Array;
+	/**
+	 * Running mean of the smallest positive code of a batch, 0 before there is one: [1] for batch_topk, [d_sae] for
+	 * feature_topk, which counts batches where the latent has codes; else empty.
+	 */
+	readonly threshold: Float64Array;
+	/** Running mean of codes per row [d_sae] where the description has an allocation; else empty. */
+	readonly density: Float64Array;
 	/** Latents that count as dead, ascending. */
 	dead: readonly number[];
+	/** The loss was not finite once; nothing changes any more. */
+	stopped: boolean;
 }
 
-export function newState(parameters: Parameters): State {
-	const zeros = () =>
-		Object.fromEntries(PARAMETERS.map((name) => [name, parameters[name].map(() => 0)])) as Parameters;
-	const since = new Uint32Array(parameters.b_enc.length);
-	return { parameters, mean: zeros(), square: zeros(), since, dead: [] };
-}
-
-/** Latents kept, ascending, by term and row. */
-export type Selection = readonly (readonly (readonly number[])[])[];
-
-/** What a term compares with, where it is the first term's residual, and Σ ‖target − mean‖²; no gradient flows here. */
-export interface Detached {
-	readonly residual: Float64Array;
-	readonly spread: number;
-}
-
-interface TermPass {
-	/** weight · squared / divisor. */
-	readonly loss: number;
-	readonly squared: number;
-	/** What errors are multiplied by to become gradients. */
-	readonly scale: number;
-	/** Reconstruction − target [rows, d_in]. */
-	readonly errors: Float64Array;
-}
-
-export interface Pass {
-	readonly loss: number;
-	readonly terms: readonly TermPass[];
-	readonly detached: Detached;
-}
-
-/** x − b_dec, or x itself [rows, d_in]. */
-function encoderInput(spec: TrainingSpec, { b_dec }: Parameters, x: Float64Array): Float64Array {
-	return spec.apply_b_dec_to_input ? x.map((value, i) => value - b_dec[i % b_dec.length]!) : x;
-}
-
-function dot(a: Float64Array, aRow: number, b: Float64Array, bRow: number, width: number): number {
-	let sum = 0;
-	for (let i = 0; i < width; i++) sum += a[aRow * width + i]! * b[bRow * width + i]!;
-	return sum;
-}
-
-/** dest[row] += scale · source[sourceRow] */
-function addRow(
-	dest: Float64Array,
-	row: number,
-	scale: number,
-	source: Float64Array,
-	sourceRow: number,
-	width: number,
-): void {
-	for (let i = 0; i < width; i++) dest[row * width + i]! += scale * source[sourceRow * width + i]!;
-}
-
-export function scheduledK(schedule: Schedule, progress: number): number {
-	if (typeof schedule === "number") return schedule;
-	const { from, to, until } = schedule;
-	return Math.round(progress >= until ? to : from + ((to - from) * progress) / until);
-}
-
-/** Each term's positive top k of each row of `x` [rows, d_in], ties to the lowest index. */
-export function select(
-	spec: TrainingSpec,
-	{ parameters, dead }: Pick<State, "parameters" | "dead">,
-	x: Float64Array,
-	progress: number,
-): Selection {
-	const { W_enc, b_enc, b_dec } = parameters;
-	const width = b_dec.length;
-	const input = encoderInput(spec, parameters, x);
-	const rows = Array.from({ length: x.length / width }, (_, row) =>
-		b_enc.map((bias, latent) => bias + dot(input, row, W_enc, latent, width)),
-	);
-	const everyLatent = Array.from(b_enc.keys());
-	return spec.loss.map(({ latents, select: { k } }) =>
-		rows.map((pre) =>
-			(latents === "dead" ? dead : everyLatent)
-				.filter((latent) => pre[latent]! > 0)
-				.sort((a, b) => pre[b]! - pre[a]! || a - b)
-				.slice(0, scheduledK(k, progress))
-				.sort((a, b) => a - b),
-		),
-	);
-}
-
-/** Σ ‖row − mean‖². */
-export function spreadOf(data: Float64Array, width: number): number {
-	const mean = new Float64Array(width);
-	for (const [i, value] of data.entries()) mean[i % width]! += (value * width) / data.length;
-	return data.reduce((sum, value, i) => sum + (value - mean[i % width]!) ** 2, 0);
-}
-
-/** `dead` latents, if there are none, leave their term nothing to say. */
-export function forward(
-	spec: TrainingSpec,
-	{ parameters, dead }: Pick<State, "parameters" | "dead">,
-	x: Float64Array,
-	selection: Selection,
-	detached?: Detached,
-): Pass {
-	const { W_enc, W_dec, b_enc, b_dec } = parameters;
-	const width = b_dec.length;
-	const rows = x.length / width;
-	const input = encoderInput(spec, parameters, x);
-	const errorsOf = (term: LossTerm, kept: Selection[number], target: Float64Array) => {
-		const errors = target.map((value, i) => (term.bias ? b_dec[i % width]! : 0) - value);
-		for (const [row, latents] of kept.entries()) {
-			for (const latent of latents) {
-				const value = b_enc[latent]! + dot(input, row, W_enc, latent, width);
-				addRow(errors, row, value, W_dec, latent, width);
-			}
-		}
-		return errors;
+export function newState(spec: TrainingSpec, parameters: Parameters): State {
+	const { d_sae } = sizesOf(parameters);
+	const { kind } = spec.loss[0].select;
+	return {
+		parameters,
+		mean: zerosLike(parameters),
+		square: zerosLike(parameters),
+		since: new Uint32Array(d_sae),
+		threshold: new Float64Array(kind === "batch_topk" ? 1 : kind === "feature_topk" ? d_sae : 0),
+		density: new Float64Array(spec.allocation === undefined ? 0 : d_sae),
+		dead: [],
+		stopped: false,
 	};
-	const terms: TermPass[] = [];
-	let fixed = detached;
-	for (const [t, term] of spec.loss.entries()) {
-		const target = term.target === "input" ? x : fixed!.residual;
-		const errors = errorsOf(term, selection[t]!, target);
-		if (t === 0) fixed ??= { residual: errors.map((value) => -value), spread: spreadOf(errors, width) };
-		const squared = errors.reduce((sum, value) => sum + value * value, 0);
-		const divisor = term.reduction === "sum" ? rows : fixed!.spread;
-		const silent = term.latents === "dead" && dead.length === 0;
-		const weight = divisor > 0 && !silent ? term.weight / divisor : 0;
-		terms.push({ loss: weight * squared, squared, scale: 2 * weight, errors });
-	}
-	return { loss: terms.reduce((sum, { loss }) => sum + loss, 0), terms, detached: fixed! };
 }
 
-export function gradients(
-	spec: TrainingSpec,
-	parameters: Parameters,
-	x: Float64Array,
-	selection: Selection,
-	pass: Pass,
-): Parameters {
-	const { W_enc, W_dec, b_enc } = parameters;
-	const width = parameters.b_dec.length;
-	const { mean: zeros } = newState(parameters);
-	const input = encoderInput(spec, parameters, x);
-	for (const [t, { bias }] of spec.loss.entries()) {
-		const { errors, scale } = pass.terms[t]!;
-		for (const [row, latents] of selection[t]!.entries()) {
-			if (bias) addRow(zeros.b_dec, 0, scale, errors.subarray(row * width), 0, width);
-			for (const latent of latents) {
-				const value = b_enc[latent]! + dot(input, row, W_enc, latent, width);
-				const slope = scale * dot(errors, row, W_dec, latent, width);
-				addRow(zeros.W_dec, latent, scale * value, errors, row, width);
-				addRow(zeros.W_enc, latent, slope, input, row, width);
-				zeros.b_enc[latent]! += slope;
-				if (spec.apply_b_dec_to_input) addRow(zeros.b_dec, 0, -slope, W_enc, latent, width);
-			}
-		}
-	}
-	return zeros;
+export interface ReferenceSettings extends Conditions {
+	readonly lr: number;
+	readonly beta1: number;
+	readonly beta2: number;
+	readonly epsilon: number;
+	/** Largest global gradient norm; 0: no clipping. */
+	readonly clip: number;
+	/** Tokens without firing after which a latent counts as dead. */
+	readonly dead_after: number;
+	/** Of allocations: densities under which a latent counts as dead instead [d_sae]. */
+	readonly floor?: ArrayLike<number>;
 }
 
 /** The gradient without its part along each unit row. */
@@ -200,7 +76,7 @@ function adam(
 	gradient: Float64Array,
 	mean: Float64Array,
 	square: Float64Array,
-	{ lr, beta1, beta2, epsilon, update }: StepSettings,
+	{ lr, beta1, beta2, epsilon, update }: ReferenceSettings,
 ): void {
 	const correct1 = 1 - beta1 ** update;
 	const correct2 = Math.sqrt(1 - beta2 ** update);
@@ -211,53 +87,100 @@ function adam(
 	}
 }
 
+/** Changes the parameters by their gradients, which it uses up. Returns the norm of the whole gradient. */
+function updateParameters(
+	spec: TrainingSpec,
+	{ parameters, mean, square }: State,
+	gradient: Parameters,
+	settings: ReferenceSettings,
+): number {
+	const { d_in, d_out } = sizesOf(parameters);
+	const unit = spec.parameters
+		.filter(({ constraint }) => constraint === "unit_rows")
+		.map(({ name }) => ({ name, width: name === "W_enc" ? d_in : d_out }));
+	for (const { name, width } of unit) removeParallel(gradient[name]!, parameters[name]!, width);
+	const squares = Object.values(gradient).map((values) => values.reduce((sum, g) => sum + g * g, 0));
+	const norm = Math.sqrt(squares.reduce((sum, square) => sum + square, 0));
+	const factor = settings.clip > 0 ? Math.min(1, settings.clip / (norm + 1e-6)) : 1;
+	for (const [name, weights] of Object.entries(parameters)) {
+		const clipped = gradient[name]!.map((g) => g * factor);
+		adam(weights, clipped, mean[name]!, square[name]!, settings);
+	}
+	for (const { name, width } of unit) normaliseRows(parameters[name]!, width);
+	return norm;
+}
+
+/** What a batch's codes of the first term change: liveness, densities, thresholds. */
+function updateStatistics(
+	state: State,
+	codes: Pass["terms"][number]["codes"],
+	{ dead_after, floor }: ReferenceSettings,
+): void {
+	const { since, density, threshold } = state;
+	const fired = codes.flat().filter(({ f }) => f !== 0);
+	const byLatent = Map.groupBy(fired, ({ latent }) => latent);
+	for (const latent of since.keys()) since[latent] = byLatent.has(latent) ? 0 : since[latent]! + codes.length;
+	for (const [latent, old] of density.entries()) {
+		density[latent] = old + RATE * ((byLatent.get(latent)?.length ?? 0) / codes.length - old);
+	}
+	for (const [i, old] of threshold.entries()) {
+		const own = (threshold.length === 1 ? fired : (byLatent.get(i) ?? [])).filter(({ f }) => f > 0);
+		if (own.length === 0) continue;
+		const smallest = own.reduce((least, { f }) => Math.min(least, f), Number.POSITIVE_INFINITY);
+		threshold[i] = old === 0 ? smallest : old + RATE * (smallest - old);
+	}
+	const counts = floor === undefined ? since : density;
+	state.dead = Array.from(counts.keys()).filter((latent) =>
+		floor === undefined ? since[latent]! >= dead_after : density[latent]! < floor[latent]!,
+	);
+}
+
 export interface ReferenceReport {
 	readonly loss: number;
+	/** What each term's errors add to the loss, or would without tilt. */
 	readonly terms: Readonly<Record<string, number>>;
+	/** What each term's penalty adds, by the term's name. */
+	readonly penalties: Readonly<Record<string, number>>;
+	readonly revival: number;
+	/** Σ ‖error‖² of the first term, from all its latents. */
 	readonly squaredError: number;
 	readonly fvu: number;
+	/** Codes of the first term per row that are not 0. */
 	readonly l0: number;
+	/** Latents that count as dead after the step. */
 	readonly dead: number;
 	/** Of the whole gradient, before clipping. */
 	readonly gradientNorm: number;
 }
 
-/** One step on `raw` rows [rows, d_in]; changes `state`. `clip` 0: no clipping. */
+/** One step on `batch`; changes `state`, unless the loss is not finite or was not at an earlier step. */
 export function trainStep(
 	spec: TrainingSpec,
 	state: State,
-	raw: ArrayLike<number>,
-	settings: StepSettings,
+	batch: Batch,
+	settings: ReferenceSettings,
 ): ReferenceReport {
-	const { parameters, since } = state;
-	const width = parameters.b_dec.length;
-	const x = Float64Array.from(raw, (value) => value * settings.input_scale);
-	const rows = x.length / width;
-	const selection = select(spec, state, x, settings.progress);
-	const pass = forward(spec, state, x, selection);
-	const gradient = gradients(spec, parameters, x, selection, pass);
-
-	const unit = spec.parameters.filter(({ constraint }) => constraint === "unit_rows");
-	for (const { name } of unit) removeParallel(gradient[name as "W_dec"], parameters[name as "W_dec"], width);
-	const squares = PARAMETERS.map((name) => gradient[name].reduce((sum, g) => sum + g * g, 0));
-	const gradientNorm = Math.sqrt(squares.reduce((sum, square) => sum + square, 0));
-	const factor = settings.clip > 0 ? Math.min(1, settings.clip / (gradientNorm + 1e-6)) : 1;
-	for (const name of PARAMETERS) {
-		const clipped = gradient[name].map((g) => g * factor);
-		adam(parameters[name], clipped, state.mean[name], state.square[name], settings);
+	const { x, y = x } = batch;
+	const { d_out } = sizesOf(state.parameters);
+	const pass = forward(spec, state, batch, settings, select(spec, state, batch, settings));
+	const gradient = gradients(spec, state, batch, settings, pass);
+	state.stopped ||= !Number.isFinite(pass.loss);
+	let gradientNorm = Number.NaN;
+	const first = pass.terms[0]!;
+	if (!state.stopped) {
+		gradientNorm = updateParameters(spec, state, gradient, settings);
+		updateStatistics(state, first.codes, settings);
 	}
-	for (const { name } of unit) normaliseRows(parameters[name as "W_dec"], width);
-
-	const fired = new Set(selection[0]!.flat());
-	for (const latent of since.keys()) since[latent] = fired.has(latent) ? 0 : since[latent]! + rows;
-	state.dead = Array.from(since.keys()).filter((latent) => since[latent]! >= settings.dead_after);
-	const [first] = pass.terms;
+	const shares = (of: "loss" | "penalty") =>
+		Object.fromEntries(spec.loss.map(({ name }, t) => [name, pass.terms[t]![of]]));
 	return {
 		loss: pass.loss,
-		terms: Object.fromEntries(spec.loss.map(({ name }, t) => [name, pass.terms[t]!.loss])),
-		squaredError: first!.squared,
-		fvu: first!.squared / spreadOf(x, width),
-		l0: selection[0]!.flat().length / rows,
+		terms: shares("loss"),
+		penalties: shares("penalty"),
+		revival: pass.revival,
+		squaredError: first.squared,
+		fvu: first.squared / spreadOf(y, d_out),
+		l0: first.codes.flat().filter(({ f }) => f !== 0).length / first.codes.length,
 		dead: state.dead.length,
 		gradientNorm,
 	};

@@ -119,7 +119,9 @@ function updateStatistics(
 	const { since, density, threshold } = state;
 	const fired = codes.flat().filter(({ f }) => f !== 0);
 	const byLatent = Map.groupBy(fired, ({ latent }) => latent);
-	for (const latent of since.keys()) since[latent] = byLatent.has(latent) ? 0 : since[latent]! + codes.length;
+	for (const [latent, tokens] of since.entries()) {
+		since[latent] = byLatent.has(latent) ? 0 : Math.min(tokens + codes.length, 0xffffffff);
+	}
 	for (const [latent, old] of density.entries()) {
 		density[latent] = old + RATE * ((byLatent.get(latent)?.length ?? 0) / codes.length - old);
 	}

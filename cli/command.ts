@@ -27,12 +27,16 @@ export interface VerbSpec<O extends z.ZodObject = z.ZodObject> {
 	readonly options: O;
 	/** Which options are given as plain words, in order. Only the last may be variadic. */
 	readonly positionals?: readonly { readonly key: string & keyof O["shape"]; readonly variadic?: boolean }[];
+	/** Further contributions whose options the verb takes, e.g. the trainer of `train`. */
+	also?(): Promise<readonly Contribution[]>;
 }
 
 /** What a running verb gets. */
 export interface Call<Options> {
 	readonly options: Options;
 	readonly context: Context;
+	/** Those of `also`, in its order. */
+	readonly also: readonly Chosen[];
 }
 
 /** A contribution with its validated options. */
@@ -49,31 +53,29 @@ export interface PluginSpec<
 	readonly kind: K;
 	/** Whether the verb also works without one. */
 	readonly optional: Optional;
-	/** Further contributions whose options the verb takes, e.g. the trainer of `train`. */
-	also?(): Promise<readonly Contribution[]>;
 }
 
 export interface PluginCall<Options, K extends ContributionKind, Optional extends boolean>
 	extends Call<Options> {
 	/** The contribution that was named. */
 	readonly chosen: Optional extends true ? Chosen<K> | undefined : Chosen<K>;
-	/** Those of `also`, in its order. */
-	readonly also: readonly Chosen[];
 }
 
 /** A citty command that completion can look into. */
 export interface Verb extends CommandDef {
-	/** Kind of plugin that the first word names. */
-	readonly kind: ContributionKind | undefined;
-	/** The options that may follow, given the plugin's name. */
-	groups(plugin: string | undefined): Promise<readonly OptionGroup[]>;
+	/** What the first word may be, where it is one of a set of names. */
+	firstWords?(): Promise<readonly { readonly word: string; readonly summary: string }[]>;
+	/** The options that may follow, given the first word. */
+	groups(first: string | undefined): Promise<readonly OptionGroup[]>;
 }
 
 /** A verb that names no plugin, e.g. `sae encode SAE`. */
 export function defineVerb<O extends z.ZodObject>(
 	spec: VerbSpec<O> & { run(call: Call<z.output<O>>): Promise<void> },
 ): Verb {
-	return makeVerb(spec, undefined, ({ own, context }) => spec.run({ options: own as z.output<O>, context }));
+	return makeVerb(spec, undefined, ({ own, also, context }) =>
+		spec.run({ options: own as z.output<O>, also, context }),
+	);
 }
 
 /** A verb whose first word names a plugin, e.g. `sae activations SOURCE`. */
@@ -106,15 +108,15 @@ function makeVerb(
 			meta: { name: spec.name, description: spec.summary },
 			run: ({ rawArgs }) => (wantsHelp(rawArgs) ? help(rawArgs) : execute(rawArgs)),
 		}),
-		kind: plugin?.kind,
+		...(plugin && { firstWords: () => wordsOf(plugin.kind) }),
 		groups: async (name) =>
-			groupsOf(spec, plugin, plugin && name ? await registry.find(plugin.kind, name) : undefined),
+			groupsOf(spec, plugin && name ? await registry.find(plugin.kind, name) : undefined),
 	};
 
 	async function help(words: readonly string[]): Promise<void> {
 		const name = plugin && firstWord(words);
 		const chosen = name === undefined ? undefined : await findContribution(plugin!.kind, name);
-		const groups = await groupsOf(spec, plugin, chosen);
+		const groups = await groupsOf(spec, chosen);
 		const choice = plugin && { ...plugin, known: await registry.all(plugin.kind), chosen };
 		await printText(renderHelp(helpPage(spec, groups, choice)));
 	}
@@ -125,13 +127,13 @@ function makeVerb(
 		const name = plugin && (firstWord(words) ?? nameInFile(file, plugin.kind));
 		if (plugin && !plugin.optional && name === undefined) throw missingPlugin(spec.name, plugin.kind);
 		const chosen = name === undefined ? undefined : await findContribution(plugin!.kind, name);
-		const groups = await groupsOf(spec, plugin, chosen);
+		const groups = await groupsOf(spec, chosen);
 		const named = plugin && firstWord(words) !== undefined;
 		const outputs = readOptions(named ? words.slice(1) : words, groups, withoutKey(file, plugin?.kind));
 		const choices = groups.flatMap(({ contribution }, i): Chosen[] =>
 			contribution ? [{ contribution, options: outputs[i] }] : [],
 		);
-		await inContext([spec.name, ...words], (context) =>
+		await inContext([...spec.name.split(" "), ...words], (context) =>
 			run({
 				own: outputs[0],
 				chosen: chosen && choices[0],
@@ -142,13 +144,13 @@ function makeVerb(
 	}
 }
 
+async function wordsOf(kind: ContributionKind): Promise<{ word: string; summary: string }[]> {
+	return (await registry.all(kind)).map(({ name, summary }) => ({ word: name, summary }));
+}
+
 /** The verb's own options first, then those of the named contribution, then those of `also`. */
-async function groupsOf(
-	spec: VerbSpec,
-	plugin: PluginSpec | undefined,
-	chosen: Contribution | undefined,
-): Promise<OptionGroup[]> {
-	const also = (await plugin?.also?.()) ?? [];
+async function groupsOf(spec: VerbSpec, chosen: Contribution | undefined): Promise<OptionGroup[]> {
+	const also = (await spec.also?.()) ?? [];
 	const contributions = chosen ? [chosen, ...also] : also;
 	return [
 		{ schema: spec.options, positionals: spec.positionals ?? [] },
@@ -185,7 +187,7 @@ function firstWord(words: readonly string[]): string | undefined {
 	return words[0]?.startsWith("-") ? undefined : words[0];
 }
 
-function wantsHelp(words: readonly string[]): boolean {
+export function wantsHelp(words: readonly string[]): boolean {
 	const end = words.indexOf("--");
 	return words.slice(0, end < 0 ? words.length : end).some((word) => word === "--help" || word === "-h");
 }

@@ -1,7 +1,6 @@
 /** What may come next on a command line. Completion scripts ask for it at each press of Tab. */
 import type { Flag } from "./flags.ts";
 import { COMMON_FLAGS, flagsOfGroup, wordsOfGroup } from "./options.ts";
-import { registry } from "./plugins.ts";
 import { VERBS } from "./verbs.ts";
 
 export interface Candidate {
@@ -24,15 +23,13 @@ export async function complete(words: readonly string[]): Promise<Candidate[]> {
 }
 
 async function all(before: readonly string[], current: string): Promise<Candidate[]> {
-	const [name, plugin] = before;
+	const [name, first] = before;
 	if (name === undefined) return verbs();
 	if (!Object.hasOwn(VERBS, name)) return [];
 	const verb = await VERBS[name]!.load();
-	if (verb.kind && before.length === 1 && !current.startsWith("-")) {
-		const known = await registry.all(verb.kind);
-		return known.map((contribution) => ({ word: contribution.name, summary: contribution.summary }));
-	}
-	const groups = await verb.groups(plugin?.startsWith("-") ? undefined : plugin);
+	if (verb.firstWords && before.length === 1 && !current.startsWith("-"))
+		return [...(await verb.firstWords())];
+	const groups = await verb.groups(first?.startsWith("-") ? undefined : first);
 	const flags = [...groups.flatMap(flagsOfGroup), ...COMMON_FLAGS];
 	const last = flags.find((flag) => before.at(-1) === `--${flag.name}`);
 	if (last && last.type !== "boolean") return values(last);

@@ -34,8 +34,8 @@ export default definePluginVerb({
 	plugin: {
 		kind: "architecture",
 		optional: true,
-		also: async () => [await findContribution("trainer", TRAINER)],
 	},
+	also: async () => [await findContribution("trainer", TRAINER)],
 	positionals: [{ key: "input" }],
 	options: z.object({
 		input: inputOption,

@@ -12,7 +12,14 @@ export interface ParsedArgv {
 	readonly positionals: readonly string[];
 }
 
-const NUMBER = /^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i;
+const NUMBER = /^([+-]?(?:\d+\.?\d*|\.\d+))([eE][+-]?\d+|[kMGT])?$/;
+const EXPONENTS: Readonly<Record<string, string>> = { k: "e3", M: "e6", G: "e9", T: "e12" };
+
+/** The number that text writes, e.g. 0.5, 1e-3 or 20M; undefined where it is none. */
+export function readNumber(text: string): number | undefined {
+	const [, digits, ending = ""] = NUMBER.exec(text) ?? [];
+	return digits === undefined ? undefined : Number(digits + (EXPONENTS[ending] ?? ending));
+}
 
 /**
  * Accepts `--flag value`, `--flag=value`, `--no-flag` for booleans, negative numbers, `-` for stdin and `--` before
@@ -57,7 +64,7 @@ export function parseArgv(words: readonly string[], flags: readonly Flag[]): Par
 /** What text becomes before zod checks it. Text that is no number stays text, and zod says so. */
 export function coerce(flag: Flag, text: string): string | number {
 	const numeric = flag.type === "number" || flag.type === "scalar";
-	return numeric && NUMBER.test(text) ? Number(text) : text;
+	return (numeric ? readNumber(text) : undefined) ?? text;
 }
 
 function readValue(flag: Flag, text: string | undefined, inline: boolean): string | number | boolean {

@@ -15,13 +15,16 @@ const STRAIGHT_THROUGH = ["log_threshold"];
 type Case = ReturnType<typeof caseOf>;
 
 /** `held`: slopes of penalties of the batch are held, and their functions not looked at. */
-function expectGradients({ spec, state, batch, conditions, selection }: Case, held = true): void {
+function expectGradients(
+	{ spec, state, batch, conditions, selection }: Case,
+	{ held = true, estimates = STRAIGHT_THROUGH } = {},
+): void {
 	const pass = forward(spec, state, batch, conditions, selection);
 	const { slopes, ...detached } = pass.detached;
 	const given = held ? pass.detached : detached;
 	const exact = gradients(spec, state, batch, conditions, pass);
 	for (const [name, values] of Object.entries(state.parameters)) {
-		if (STRAIGHT_THROUGH.includes(name)) continue;
+		if (estimates.includes(name)) continue;
 		expect(exact[name]!.some((slope) => slope !== 0)).toBe(true);
 		for (const [i, value] of values.entries()) {
 			const [above, below] = [value + STEP, value - STEP].map((moved) => {
@@ -57,7 +60,16 @@ describe("gradients of the reference are those of its loss", () => {
 			scalars: { lambda: 0.3, target: 2 },
 			loss: [{ ...family.spec.loss[0], penalty }],
 		};
-		expectGradients(caseOf({ ...family, spec, tilt }), false);
+		expectGradients(caseOf({ ...family, spec, tilt }), { held: false });
+	});
+
+	test("the threshold that dead latents are drawn up to", () => {
+		const family = FAMILIES.jumprelu_tanh_revival!;
+		const [first] = family.spec.loss;
+		// Without its estimate, the codes don't depend on the threshold.
+		const { d: _, ...activation } = first.activation!;
+		const spec: TrainingSpec = { ...family.spec, loss: [{ ...first, activation }] };
+		expectGradients(caseOf({ ...family, spec }), { estimates: [] });
 	});
 
 	test("a latent under its threshold is drawn up while it is dead", () => {

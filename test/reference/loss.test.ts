@@ -162,6 +162,19 @@ test("tilt goes from the mean over rows to the worst row", () => {
 	expect(tilted(1e6)).toBeCloseTo(Math.max(...rows), 4);
 });
 
+test("without dead latents, a term of theirs says nothing", () => {
+	for (const name of ["multi_topk_auxk", "feature_topk"]) {
+		const { spec, state, batch, conditions, selection } = caseOf(FAMILIES[name]!);
+		const lost = selection.with(
+			-1,
+			selection[0]!.map(() => []),
+		);
+		const pass = forward(spec, { ...state, dead: [] }, batch, conditions, lost);
+		expect(pass.terms.at(-1)).toMatchObject({ loss: 0 });
+		expect(pass.loss).toBeCloseTo(sum(pass.terms.map(({ loss }) => loss)), 12);
+	}
+});
+
 test("rows of equal codes are ranked by latent", () => {
 	const { spec, state, batch, conditions, selection } = caseOf(FAMILIES.msae_relu!);
 	const { W_enc, b_enc } = state.parameters;

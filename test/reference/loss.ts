@@ -147,7 +147,7 @@ function squaresOf(errors: Float64Array, width: number): Float64Array {
 	);
 }
 
-/** Weights of a penalty of the batch: what it adds to the loss, and its slope. */
+/** A penalty of the batch: what it adds to the loss, and its slope. With a slope that is `given`, that times s. */
 function batchPenalty(
 	{ batch, weight }: Penalty,
 	scalars: Readonly<Record<string, number>>,
@@ -172,6 +172,27 @@ function overRows(losses: Float64Array, tilt: number): { loss: number; weights: 
 	return { loss: (top + Math.log(sum / rows)) / tilt, weights: shares.map((share) => share / sum) };
 }
 
+/** Pre-activation loss of dead latents: how far they are below their threshold, times their norm. */
+function revivalLoss(
+	{ revival }: TrainingSpec,
+	z: Float64Array,
+	dead: readonly number[],
+	norms: Float64Array,
+	scopeOf: ReturnType<typeof latentScope>,
+): number {
+	if (revival === undefined) return 0;
+	const threshold = numberOf(revival.threshold);
+	const rows = z.length / norms.length;
+	let below = 0;
+	for (let row = 0; row < rows; row++) {
+		for (const latent of dead) {
+			const own = z[row * norms.length + latent]!;
+			below += Math.max(0, threshold(scopeOf(latent, { z: own })) - own) * norms[latent]!;
+		}
+	}
+	return (revival.weight * below) / rows;
+}
+
 /** `dead` latents, if there are none, leave their term nothing to say. */
 export function forward(
 	spec: TrainingSpec,
@@ -182,7 +203,7 @@ export function forward(
 	detached?: Detached,
 ): Pass {
 	const { W_dec, b_dec } = parameters;
-	const { d_in, d_out, d_sae } = sizesOf(parameters);
+	const { d_in, d_out } = sizesOf(parameters);
 	const rows = x.length / d_in;
 	const z = preActivations(spec, parameters, x);
 	const scopeOf = latentScope(spec, parameters, conditions);
@@ -190,12 +211,11 @@ export function forward(
 	const decoder = { W_dec, b_dec, norms: decoderNorms(spec, W_dec, d_out) };
 	const frozen = detached?.decoder ?? { W_dec: W_dec.slice(), b_dec: b_dec.slice(), norms: decoder.norms };
 
-	const { loss: terms, revival } = spec;
 	const rowLosses = new Float64Array(rows);
 	let residual = detached?.residual;
 	let spread = detached?.spread;
 	let loss = 0;
-	const drafts = terms.map((term, t) => {
+	const drafts = spec.loss.map((term, t) => {
 		const own = term.decoder === "frozen" ? frozen : decoder;
 		const target = term.target === "data" ? y : residual!;
 		const { codes, parts, values, beside } = reconstruct(
@@ -252,17 +272,8 @@ export function forward(
 		};
 	});
 
-	let revived = 0;
-	if (revival !== undefined) {
-		const threshold = numberOf(revival.threshold);
-		for (let row = 0; row < rows; row++) {
-			for (const latent of dead) {
-				const below = threshold(scopeOf(latent, { z: z[row * d_sae + latent]! })) - z[row * d_sae + latent]!;
-				revived += (revival.weight * Math.max(0, below) * frozen.norms[latent]!) / rows;
-			}
-		}
-		loss += revived;
-	}
+	const revived = revivalLoss(spec, z, dead, frozen.norms, scopeOf);
+	loss += revived;
 	return {
 		loss,
 		terms: passes,

@@ -163,7 +163,7 @@ export function jumpSpec(penalty: Penalty, further: Further = {}): TrainingSpec 
 	});
 }
 
-/** A reconstruction in nested parts, from the k·rows largest codes of the batch. */
+/** A reconstruction in nested parts. */
 function nested(select: Selection, nesting: Nesting): TrainingSpec {
 	return describe([term("reconstruction", select, { nested: nesting }), auxk(3)]);
 }

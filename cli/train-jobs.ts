@@ -4,17 +4,14 @@ import { z } from "zod";
 import { usageError } from "../core/errors.ts";
 import { saveSae } from "../core/load.ts";
 import type { ArchitectureContribution } from "../core/plugin.ts";
-import type { SaeModel } from "../core/sae.ts";
 import type { SaeJob } from "../core/train/job.ts";
 import { saeJob } from "../core/train-saes.ts";
-import { readOptions } from "./options.ts";
-import { findContribution, registry } from "./plugins.ts";
+import { registry } from "./plugins.ts";
+import { ownOptions, readSpec, specOptions } from "./sae-spec.ts";
 
-/** What every SAE of the run shares unless its own words say otherwise. */
-interface Shared {
+/** What an SAE is made with besides its architecture; every SAE of a run shares it unless its words say otherwise. */
+interface Shared extends Pick<SaeJob, "d_sae" | "lr" | "seed" | "initial"> {
 	readonly out: string;
-	readonly d_sae: number;
-	readonly initial?: SaeModel;
 }
 
 /** The only SAE of a run, in the run's folder. */
@@ -23,7 +20,7 @@ export function singleJob(architecture: ArchitectureContribution, options: unkno
 }
 
 const Own = z.object({
-	d_sae: z.int().min(1).optional().describe("Latents of this SAE"),
+	...ownOptions,
 	name: z
 		.string()
 		.regex(/^[\w.-]+$/)
@@ -37,39 +34,26 @@ const Own = z.object({
  */
 export async function severalJobs(specs: readonly string[], shared: Shared): Promise<SaeJob[]> {
 	const jobs: SaeJob[] = [];
-	for (const spec of specs) {
-		const [kind, rest = ""] = split(spec, ":");
-		const architecture = await findContribution("architecture", kind);
-		const words = rest === "" ? [] : rest.split(",").map((word) => `--${word}`);
-		const [own, options] = read(spec, words, architecture);
-		const name = own.name ?? spec.replaceAll(/[:,]/g, "-").replaceAll(/[^\w.-]/g, "");
+	for (const text of specs) {
+		const spec = await readSpec(text);
+		const [own, options] = specOptions(spec, spec.words, Own);
+		const { name = nameOf(text), d_sae = shared.d_sae, ...rates } = own;
 		if (jobs.some((job) => job.name === name)) {
-			throw usageError(`--sae ${spec}: there are two SAEs called ${name}; add name=… to tell them apart`);
+			throw usageError(`--sae ${text}: there are two SAEs called ${name}; add name=… to tell them apart`);
 		}
-		const { d_sae = shared.d_sae } = own;
-		jobs.push(makeJob(name, architecture, options, { ...shared, d_sae, out: join(shared.out, name) }));
+		const out = join(shared.out, name);
+		jobs.push(makeJob(name, spec.architecture, options, { ...shared, ...rates, d_sae, out }));
 	}
 	return jobs;
 }
 
-function read(spec: string, words: readonly string[], architecture: ArchitectureContribution) {
-	try {
-		const groups = [
-			{ schema: Own, positionals: [] },
-			{ schema: architecture.options, positionals: [] },
-		];
-		return readOptions(words, groups, undefined) as [z.output<typeof Own>, unknown];
-	} catch (error) {
-		throw usageError(`--sae ${spec}: ${(error as Error).message}`);
-	}
+/** `topk-k16-d-sae8192` for either way to write it. */
+function nameOf(spec: string): string {
+	return spec.replaceAll(/[:,]|\s*--/g, "-").replaceAll(/[^\w.-]/g, "");
 }
 
-function split(text: string, separator: string): [string, string?] {
-	const at = text.indexOf(separator);
-	return at < 0 ? [text] : [text.slice(0, at), text.slice(at + 1)];
-}
-
-function makeJob(
+/** The job of an SAE that is saved in a folder. */
+export function makeJob(
 	name: string,
 	architecture: ArchitectureContribution,
 	options: unknown,

@@ -12,9 +12,9 @@ export interface SaeJob {
 	readonly options: Readonly<Record<string, unknown>>;
 	readonly d_sae: number;
 	/** Learning rate of this SAE instead of the run's. */
-	readonly lr?: number;
+	readonly lr?: number | undefined;
 	/** Seed of its initial weights instead of the run's, which orders the rows for all. */
-	readonly seed?: number;
+	readonly seed?: number | undefined;
 	/** The architecture's description, once the stream has said how wide its rows are. */
 	describe(d_in: number): TrainingSpec;
 	/** Settings of the finished SAE. */

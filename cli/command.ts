@@ -8,12 +8,12 @@ import type { z } from "zod";
 import { EXIT, usageError } from "../core/errors.ts";
 import type { Context, Contribution, ContributionKind } from "../core/plugin.ts";
 import type { ContributionOf } from "../core/registry.ts";
-import { configPath, readConfig } from "./config.ts";
+import { configPath, readRunFile } from "./config.ts";
 import { createContext } from "./context.ts";
 import { type Example, renderHelp } from "./help.ts";
 import { type OptionGroup, type RunFile, readOptions } from "./options.ts";
 import { helpPage } from "./page.ts";
-import { findContribution, registry } from "./plugins.ts";
+import { descriptions, findContribution, registry, usePlugins } from "./plugins.ts";
 import { isReaderGone, printText } from "./stdout.ts";
 
 export interface VerbSpec<O extends z.ZodObject = z.ZodObject> {
@@ -117,13 +117,13 @@ function makeVerb(
 		const name = plugin && firstWord(words);
 		const chosen = name === undefined ? undefined : await findContribution(plugin!.kind, name);
 		const groups = await groupsOf(spec, chosen);
-		const choice = plugin && { ...plugin, known: await registry.all(plugin.kind), chosen };
+		const choice = plugin && { ...plugin, known: await descriptions(plugin.kind), chosen };
 		await printText(renderHelp(helpPage(spec, groups, choice)));
 	}
 
 	async function execute(words: readonly string[]): Promise<void> {
 		const path = configPath(words);
-		const file = path === undefined ? undefined : { path, values: await readConfig(path) };
+		const file = path === undefined ? undefined : await openRunFile(path);
 		const name = plugin && (firstWord(words) ?? nameInFile(file, plugin.kind));
 		if (plugin && !plugin.optional && name === undefined) throw missingPlugin(spec.name, plugin.kind);
 		const chosen = name === undefined ? undefined : await findContribution(plugin!.kind, name);
@@ -145,7 +145,7 @@ function makeVerb(
 }
 
 async function wordsOf(kind: ContributionKind): Promise<{ word: string; summary: string }[]> {
-	return (await registry.all(kind)).map(({ name, summary }) => ({ word: name, summary }));
+	return (await descriptions(kind)).map(({ name, summary }) => ({ word: name, summary }));
 }
 
 /** The verb's own options first, then those of the named contribution, then those of `also`. */
@@ -190,6 +190,13 @@ function firstWord(words: readonly string[]): string | undefined {
 export function wantsHelp(words: readonly string[]): boolean {
 	const end = words.indexOf("--");
 	return words.slice(0, end < 0 ? words.length : end).some((word) => word === "--help" || word === "-h");
+}
+
+/** The run file's options; its plugins are added to the registry. */
+async function openRunFile(path: string): Promise<RunFile> {
+	const { plugins, values } = await readRunFile(path);
+	await usePlugins(plugins);
+	return { path, values };
 }
 
 function nameInFile(file: RunFile | undefined, kind: string): string | undefined {

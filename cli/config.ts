@@ -1,7 +1,9 @@
 /**
- * Run files: `--config run.toml` gives the same options as the flags, under their snake_case names. JSON (with
- * comments) and TOML are read as data; nothing in them is executed. Flags win over the file. The plugin may be named
- * in it too, under its kind. For `sae activations … | sae train --config run.toml`:
+ * Files of settings, which are TOML or JSON (with comments) and are read as data; nothing in them is executed.
+ *
+ * Run files: `--config run.toml` gives the same options as the flags, under their snake_case names.
+ * Flags win over the file. The plugin may be named in it too, under its kind, and `plugins` may list packages as the
+ * project's file does. For `sae activations … | sae train --config run.toml`:
  *
  * ```toml
  * architecture = "topk"
@@ -10,9 +12,18 @@
  * tokens = 1_000_000
  * out = "my-sae"
  * ```
+ *
+ * The project's file: `sae.config.toml` (or .json, .jsonc) in the current directory, or else the nearest one above,
+ * lists plugins for all commands, by package name or by path relative to the file:
+ *
+ * ```toml
+ * plugins = ["sae-plugin-gemma", "./my-plugin"]
+ * ```
  */
-import { extname } from "node:path";
+import { dirname, extname, join, resolve } from "node:path";
+import { z } from "zod";
 import { usageError } from "../core/errors.ts";
+import { validate } from "./validate.ts";
 
 const PARSERS: Readonly<Record<string, (text: string) => unknown>> = {
 	".json": (text) => Bun.JSONC.parse(text),
@@ -22,6 +33,14 @@ const PARSERS: Readonly<Record<string, (text: string) => unknown>> = {
 
 const MAX_BYTES = 1 << 20;
 
+const PROJECT_FILE = "sae.config";
+
+/** Plugins that a file lists, and what they are relative to. */
+export interface PluginList {
+	readonly specs: readonly string[];
+	readonly file: string;
+}
+
 /** The path given by `--config`, before it is known which flags there are. */
 export function configPath(words: readonly string[]): string | undefined {
 	const at = words.findIndex((word) => word === "--config" || word.startsWith("--config="));
@@ -30,24 +49,52 @@ export function configPath(words: readonly string[]): string | undefined {
 	return word.includes("=") ? word.slice(word.indexOf("=") + 1) : words[at + 1];
 }
 
-/** The file's options by name, not yet validated. @throws a usage error that names the file. */
-export async function readConfig(path: string): Promise<Readonly<Record<string, unknown>>> {
+/** A run file's plugins and options by name; the options are not yet validated. @throws a usage error naming it. */
+export async function readRunFile(
+	path: string,
+): Promise<{ readonly plugins: PluginList; readonly values: Readonly<Record<string, unknown>> }> {
+	const { plugins, ...values } = await readSettings(path, `--config ${path}`);
+	return { plugins: pluginList({ plugins }, path), values };
+}
+
+/** What the file of the project that `folder` is in lists. @throws a usage error naming the file. */
+export async function readProject(folder: string): Promise<PluginList | undefined> {
+	for (const extension of Object.keys(PARSERS)) {
+		const path = join(folder, PROJECT_FILE + extension);
+		if (!(await Bun.file(path).exists())) continue;
+		const { plugins, ...others } = await readSettings(path, path);
+		for (const key of Object.keys(others))
+			throw usageError(`${path}: unknown option ${key}; it holds plugins`);
+		return pluginList({ plugins }, path);
+	}
+	const above = dirname(folder);
+	return above === folder ? undefined : readProject(above);
+}
+
+const Project = z.object({ plugins: z.array(z.string().min(1)).default([]) });
+
+function pluginList(settings: Readonly<Record<string, unknown>>, path: string): PluginList {
+	const { plugins } = validate(Project, settings, (key) => `${path}: ${key}`);
+	return { specs: plugins, file: resolve(path) };
+}
+
+async function readSettings(path: string, shown: string): Promise<Readonly<Record<string, unknown>>> {
 	const parse = PARSERS[extname(path).toLowerCase()];
-	if (!parse) throw usageError(`--config ${path}: must be a .json, .jsonc or .toml file`);
+	if (!parse) throw usageError(`${shown}: must be a .json, .jsonc or .toml file`);
 	const file = Bun.file(path);
-	if (!(await file.exists())) throw usageError(`--config ${path}: no such file`);
-	if (file.size > MAX_BYTES) throw usageError(`--config ${path}: larger than 1 MiB, so hardly a run file`);
-	const content = parseOrExplain(await file.text(), parse, path);
+	if (!(await file.exists())) throw usageError(`${shown}: no such file`);
+	if (file.size > MAX_BYTES) throw usageError(`${shown}: larger than 1 MiB, so hardly a file of settings`);
+	const content = parseOrExplain(await file.text(), parse, shown);
 	if (typeof content !== "object" || content === null || Array.isArray(content)) {
-		throw usageError(`--config ${path}: must hold options by name, e.g. {"d_sae": 2048}`);
+		throw usageError(`${shown}: must hold options by name, e.g. {"d_sae": 2048}`);
 	}
 	return content as Record<string, unknown>;
 }
 
-function parseOrExplain(text: string, parse: (text: string) => unknown, path: string): unknown {
+function parseOrExplain(text: string, parse: (text: string) => unknown, shown: string): unknown {
 	try {
 		return parse(text);
 	} catch (error) {
-		throw usageError(`--config ${path}: ${error instanceof Error ? error.message : error}`);
+		throw usageError(`${shown}: ${error instanceof Error ? error.message : error}`);
 	}
 }

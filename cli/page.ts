@@ -8,7 +8,7 @@ import { COMMON_FLAGS, flagsOfGroup, type OptionGroup, placeholder, wordsOfGroup
 export interface PluginChoice {
 	readonly kind: string;
 	readonly optional: boolean;
-	readonly known: readonly Contribution[];
+	readonly known: readonly Pick<Contribution, "name" | "summary">[];
 	readonly chosen: Contribution | undefined;
 }
 

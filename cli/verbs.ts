@@ -25,6 +25,10 @@ export const VERBS: Readonly<Record<string, VerbEntry>> = {
 		"Check the GPU or its software stand-in, and say what to do",
 		() => import("./commands/doctor.ts"),
 	),
-	plugins: entry("List the plugins that the verbs can use", () => import("./commands/plugins.ts")),
+	plugin: entry(
+		"List the plugins that the verbs can use, or start one of your own",
+		() => import("./commands/plugin.ts"),
+	),
+	plugins: entry("The same; on its own it lists them", () => import("./commands/plugins.ts")),
 	completion: entry("Print a completion script for your shell", () => import("./commands/completion.ts")),
 };

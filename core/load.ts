@@ -34,8 +34,11 @@ export async function importerOf(path: string, registry: Registry): Promise<Impo
 	for (const importer of await registry.all("importer")) {
 		if (await importer.detect(path)) return importer;
 	}
-	const known = registry.names("importer").join(", ");
-	throw new SaeError(`${path}: is not an SAE in a format that can be read (${known})`);
+	const importers = registry.listed.filter(({ kind, used }) => kind === "importer" && used);
+	const known = importers.filter(({ entry }) => !entry.installed).map(({ name }) => name);
+	const packages = importers.filter(({ entry }) => entry.installed).map(({ entry }) => entry.name);
+	const hint = packages.length > 0 ? `; to ask ${packages.join(", ")} too, list it in sae.config.toml` : "";
+	throw new SaeError(`${path}: is not an SAE in a format that can be read (${known.join(", ")})${hint}`);
 }
 
 /**

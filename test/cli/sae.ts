@@ -1,7 +1,7 @@
 /** Runs the real `sae` process. */
 import { join } from "node:path";
 
-const MAIN = join(import.meta.dir, "../../cli/main.ts");
+export const MAIN = join(import.meta.dir, "../../cli/main.ts");
 
 export interface Ended {
 	readonly stdout: string;

@@ -47,6 +47,43 @@ describe("createRegistry", () => {
 		expect(registry.names("source")).toEqual(["a", "b"]);
 	});
 
+	test("what is merely installed takes no place, is no part of all, and is found by name", async () => {
+		const loads: string[] = [];
+		const origin = { version: "1.0.0", description: "", apiVersion: 1, folder: "" };
+		const installed = (provides: PluginEntry["provides"]): PluginEntry => ({
+			...entry(provides, {}, loads),
+			package: { ...origin, name: "sae-plugin-a" },
+			installed: true,
+		});
+		const heard: string[] = [];
+		const registry = createRegistry(
+			[installed(["source:a"]), entry(["source:a"], {}), installed(["source:b", "source:b"])],
+			(message) => heard.push(message),
+		);
+		expect(registry.names("source")).toEqual(["a", "b"]);
+		expect(registry.listed.map(({ name, used }) => `${name} ${used}`)).toEqual([
+			"a false",
+			"a true",
+			"b true",
+		]);
+		expect((await registry.all("source")).map(({ name }) => name)).toEqual(["a"]);
+		expect(loads).toEqual([]);
+		expect(heard).toEqual([
+			"the source a is the built-in one, which comes before that of sae-plugin-a 1.0.0",
+		]);
+		expect((await registry.find("source", "b"))!.name).toBe("b");
+		expect(loads).toEqual(["source:b+source:b"]);
+		await registry.find("source", "a");
+		expect(heard).toHaveLength(1);
+	});
+
+	test("several that are merely installed don't share a name", async () => {
+		const [one, two] = ["one", "two"].map((name) => ({ ...entry(["source:a"], {}), name, installed: true }));
+		await expect(createRegistry([one!, two!]).find("source", "a")).rejects.toThrow(
+			"source a: one and two both provide it; list the one that you mean under plugins in sae.config.toml",
+		);
+	});
+
 	test.each([
 		[{ apiVersion: 2 }, "was written for API version 2, this is version 1; update saeflow"],
 		[{ apiVersion: 0 }, "was written for API version 0, this is version 1; update the plugin"],

@@ -5,6 +5,9 @@ import type { ArchitectureContribution } from "../core/plugin.ts";
 import { readOptions } from "./options.ts";
 import { findContribution } from "./plugins.ts";
 
+/** Latents per input dimension when --d-sae is not given. */
+export const EXPANSION = 8;
+
 export interface SaeSpec {
 	/** As it was written. */
 	readonly text: string;

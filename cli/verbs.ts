@@ -16,6 +16,7 @@ export const VERBS: Readonly<Record<string, VerbEntry>> = {
 		() => import("./commands/activations.ts"),
 	),
 	train: entry("Train sparse autoencoders on a stream of activations", () => import("./commands/train.ts")),
+	sweep: entry("Train many sparse autoencoders, and compare them", () => import("./commands/sweep.ts")),
 	encode: entry("Turn activations into sparse latents", () => import("./commands/encode.ts")),
 	decode: entry("Turn latents back into activations", () => import("./commands/decode.ts")),
 	eval: entry("Measure how good a sparse autoencoder is", () => import("./commands/eval.ts")),

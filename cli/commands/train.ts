@@ -9,9 +9,7 @@ import { TRAINER } from "../../core/train-saes.ts";
 import { definePluginVerb } from "../command.ts";
 import { inputOption, openInput } from "../input.ts";
 import { findContribution } from "../plugins.ts";
-
-/** Latents per input dimension when --d-sae is not given. */
-const EXPANSION = 8;
+import { EXPANSION } from "../sae-spec.ts";
 
 export default definePluginVerb({
 	name: "train",

@@ -1,0 +1,139 @@
+/**
+ * What a sweep keeps in its folder besides the SAEs, so that it can go on after any end: `sweep.json` says what it was
+ * started with and which groups of SAEs train together, and for each group `training/N.jsonl` has every row of
+ * metrics. A group's training state lies beside them until the group is done.
+ */
+import { appendFileSync } from "node:fs";
+import { access, mkdir, rm } from "node:fs/promises";
+import { join } from "node:path";
+import { z } from "zod";
+import { EXIT, SaeError, usageError } from "../../core/errors.ts";
+import { writeAtomically } from "../../core/files/atomic.ts";
+import type { TrainMetrics } from "../../core/train/job.ts";
+
+const Settings = z.record(z.string(), z.unknown());
+
+const State = z.object({
+	format: z.literal("saeflow-sweep-1"),
+	/** The trainer's options. */
+	trainer: Settings,
+	groups: z.array(
+		z.object({
+			/** Settings of each SAE, by name. */
+			saes: z.record(z.string(), Settings),
+			done: z.boolean(),
+		}),
+	),
+});
+
+export type Settings = z.infer<typeof Settings>;
+export type Group = z.infer<typeof State>["groups"][number];
+export type SweepState = Omit<z.infer<typeof State>, "format">;
+
+const stateFile = (folder: string) => join(folder, "sweep.json");
+
+export function checkpointFile(folder: string, group: number): string {
+	return join(folder, "training", `${group + 1}.safetensors`);
+}
+
+function metricsFile(folder: string, group: number): string {
+	return join(folder, "training", `${group + 1}.jsonl`);
+}
+
+/** @returns undefined where there is none. @throws SaeError for a file that is something else. */
+export async function readState(folder: string): Promise<SweepState | undefined> {
+	const file = Bun.file(stateFile(folder));
+	if (!(await file.exists())) return undefined;
+	const state = State.safeParse(await file.json().catch(() => undefined));
+	if (state.success) return state.data;
+	throw new SaeError(
+		`${stateFile(folder)}: is not the state of a sweep of this version of saeflow`,
+		EXIT.data,
+	);
+}
+
+export async function writeState(folder: string, { trainer, groups }: SweepState): Promise<void> {
+	await mkdir(join(folder, "training"), { recursive: true });
+	const text = JSON.stringify({ format: "saeflow-sweep-1", trainer, groups }, null, "\t");
+	await writeAtomically(stateFile(folder), (append) => append(new TextEncoder().encode(`${text}\n`)));
+}
+
+export async function removeState(folder: string): Promise<void> {
+	await rm(stateFile(folder), { force: true });
+	await rm(join(folder, "training"), { recursive: true, force: true });
+}
+
+/**
+ * The groups that a resumed sweep keeps: those that are done, and those that have begun.
+ * @param asked Settings of the SAEs that are asked for, by name. There may be more than before.
+ * @throws a usage error where the sweep is another one.
+ */
+export async function keptGroups(
+	folder: string,
+	state: SweepState,
+	trainer: Settings,
+	asked: ReadonlyMap<string, Settings>,
+): Promise<Group[]> {
+	const kept: Group[] = [];
+	for (const [number, group] of state.groups.entries()) {
+		const begun = group.done || (await exists(checkpointFile(folder, number)));
+		// Later groups have not begun either: they train one after another.
+		if (!begun) break;
+		kept.push(group);
+	}
+	if (kept.length > 0) refuseChanges("", state.trainer, trainer);
+	for (const { saes, done } of kept) {
+		for (const [name, settings] of Object.entries(saes)) {
+			const now = asked.get(name);
+			if (now) refuseChanges(`${name}: `, settings, now);
+			else if (!done) {
+				throw usageError(
+					`--resume: ${name} is half trained, so it can't be left out; --overwrite starts over`,
+				);
+			}
+		}
+	}
+	return kept;
+}
+
+function refuseChanges(prefix: string, before: Settings, now: Settings): void {
+	const keys = [...new Set([...Object.keys(before), ...Object.keys(now)])];
+	const changed = keys.filter((key) => !Bun.deepEquals(before[key], now[key]));
+	if (changed.length === 0) return;
+	const text = (value: unknown) => (value === undefined ? "not given" : JSON.stringify(value));
+	const differences = changed.map((key) => `${prefix}${key} was ${text(before[key])}, now ${text(now[key])}`);
+	throw usageError(`--resume continues the same sweep, but ${differences.join("; ")}`);
+}
+
+export function exists(path: string): Promise<boolean> {
+	return access(path).then(
+		() => true,
+		() => false,
+	);
+}
+
+/** A row of metrics, or that an SAE left its group. */
+export type LogRow = TrainMetrics | { readonly sae: string; readonly step: number; readonly diverged: true };
+
+/** Written at once, so that rows of an update are there before the training state that has it. */
+export function appendLog(folder: string, group: number, row: LogRow): void {
+	appendFileSync(metricsFile(folder, group), `${JSON.stringify(row)}\n`);
+}
+
+/** The rows of a group, also of one that was killed while it wrote. */
+export async function readLog(folder: string, group: number): Promise<LogRow[]> {
+	const text = await Bun.file(metricsFile(folder, group)).text();
+	return text.split("\n").flatMap((line) => {
+		try {
+			return [JSON.parse(line) as LogRow];
+		} catch {
+			return [];
+		}
+	});
+}
+
+/** Clears the way for a group that begins, or lets the log of one that goes on continue on a line of its own. */
+export async function openGroup(folder: string, group: number, resume: boolean): Promise<void> {
+	if (resume) return appendFileSync(metricsFile(folder, group), "\n");
+	await Promise.all([checkpointFile, metricsFile].map((file) => rm(file(folder, group), { force: true })));
+}

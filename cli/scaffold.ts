@@ -51,7 +51,7 @@ export async function scaffold(given: string, kind: Scaffolded): Promise<string>
 		throw usageError(`${given}: a name has lower-case letters, digits, -, _ and ., e.g. my-topk`);
 	}
 	if (registry.names(kind).includes(name))
-		throw usageError(`there is already a ${kind} ${name}; choose another name`);
+		throw usageError(`${kind} ${name} is there already; choose another name`);
 	const folder = PREFIX + name;
 	if (existsSync(folder)) throw usageError(`${folder} is already there; choose another name or folder`);
 	const beside = await mkdtemp(`${resolve(folder)}.`);

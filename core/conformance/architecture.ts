@@ -35,7 +35,7 @@ export async function checkArchitecture(plugin: Plugin, subject: ArchitectureSub
 	const { d_in = 16, d_sae = 64 } = subject;
 	const sizes = { d_in, d_out: d_in, d_sae };
 	const spec = contribution.training(options, sizes);
-	checkTraining(spec, title);
+	checkTraining(spec, sizes, title);
 	check(
 		JSON.stringify(contribution.training(options, sizes)) === JSON.stringify(spec),
 		`${title}: training() gives another description the second time`,

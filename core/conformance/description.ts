@@ -1,6 +1,6 @@
 /** Whether an architecture's description is sound: its form, and that what it names exists. */
 import { z } from "zod";
-import type { InferenceSpec, TrainingSpec } from "../architecture.ts";
+import type { InferenceSpec, Size, Sizes, TrainingSpec } from "../architecture.ts";
 import { check } from "./check.ts";
 
 const positive = z.int().min(1);
@@ -100,9 +100,9 @@ const Inference = z.strictObject({ select: Selection, activation: Activation.opt
  * What training itself would not notice, or would say less clearly, of a description.
  * @throws Error that lists what is wrong.
  */
-export function checkTraining(spec: TrainingSpec, title: string): void {
+export function checkTraining(spec: TrainingSpec, sizes: Sizes, title: string): void {
 	checkForm(Training, spec, `${title}: training()`);
-	const complaints = [...aboutParameters(spec), ...aboutDerivatives(spec)];
+	const complaints = [...aboutParameters(spec, sizes), ...aboutDerivatives(spec)];
 	check(complaints.length === 0, `${title}: training(): ${complaints.join("; ")}`);
 }
 
@@ -118,9 +118,10 @@ function checkForm(schema: z.ZodType, value: unknown, title: string): void {
 	throw new Error(`${title}: ${complaints.join("; ")}`);
 }
 
-function aboutParameters({ parameters }: TrainingSpec): string[] {
+function aboutParameters({ parameters }: TrainingSpec, sizes: Sizes): string[] {
 	const names = parameters.map(({ name }) => name);
-	const shapes = new Map(parameters.map(({ name, shape }) => [name, shape.join(", ")]));
+	const sizeOf = (size: Size) => (typeof size === "number" ? size : sizes[size]);
+	const shapes = new Map(parameters.map(({ name, shape }) => [name, shape.map(sizeOf).join(", ")]));
 	return [
 		...names.filter((name, i) => names.indexOf(name) < i).map((name) => `two parameters are called ${name}`),
 		...parameters.flatMap(({ name, init }, i) => {

@@ -6,8 +6,8 @@ import { check } from "./check.ts";
 
 /** @throws Error where the SAE is not sound: sizes, shapes, values. `origin` begins the complaint. */
 export function checkModel(model: SaeModel, origin: string): void {
-	const { d_in, d_sae, tensors } = model;
-	for (const [name, size] of Object.entries({ d_in, d_sae })) {
+	const { d_in, d_sae, d_out = d_in, tensors } = model;
+	for (const [name, size] of Object.entries({ d_in, d_out, d_sae })) {
 		check(Number.isInteger(size) && size > 0, `${origin}: ${name} is ${size}`);
 	}
 	check(
@@ -20,7 +20,7 @@ export function checkModel(model: SaeModel, origin: string): void {
 		check(values === length, `${origin}: ${name} has the shape [${shape.join(", ")}] but ${values} values`);
 		check(firstNonFinite(data) < 0, `${origin}: ${name} holds NaN or infinity`);
 	}
-	const expected = { W_dec: [d_sae, d_in], b_dec: [d_in] };
+	const expected = { W_dec: [d_sae, d_out], b_dec: [d_out] };
 	for (const [name, shape] of Object.entries(expected)) {
 		const found = tensors[name]?.shape.join(", ") ?? "none";
 		check(

@@ -45,13 +45,13 @@ export default {
 						parameters: [
 							{
 								name: "W_dec",
-								shape: ["d_sae", "d_in"],
+								shape: ["d_sae", "d_out"],
 								init: { kind: "random_rows" },
 								constraint: "unit_rows",
 							},
 							{ name: "W_enc", shape: ["d_sae", "d_in"], init: { kind: "copy", of: "W_dec", scale: 1 } },
 							{ name: "b_enc", shape: ["d_sae"], init: { kind: "constant" } },
-							{ name: "b_dec", shape: ["d_in"], init: { kind: "data_centre", method: "mean" } },
+							{ name: "b_dec", shape: ["d_out"], init: { kind: "data_centre", method: "mean" } },
 						],
 						apply_b_dec_to_input: true,
 						loss: aux_weight > 0 ? [reconstruction, revival] : [reconstruction],

@@ -1,0 +1,95 @@
+/** The plugins that come with saeflow keep the promises that they ask of others. */
+import { afterAll, beforeAll, describe, test } from "bun:test";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { writeArrowFile } from "../../core/arrow/writer.ts";
+import { toyRows, toySae, toyStream } from "../../core/conformance/bench.ts";
+import {
+	checkArchitecture,
+	checkEvaluator,
+	checkExporter,
+	checkImporter,
+	checkSource,
+	checkTrainer,
+} from "../../core/conformance/index.ts";
+import { writeSafetensors } from "../../core/files/safetensors.ts";
+import { type Gpu, openGpu } from "../../core/gpu/device.ts";
+import type { Plugin } from "../../core/plugin.ts";
+import { plugins } from "../../plugins/index.ts";
+
+const load = async (name: string): Promise<Plugin> =>
+	(await plugins.find((entry) => entry.name === name)!.load()).default;
+
+let gpu: Gpu;
+let folder: string;
+beforeAll(async () => {
+	gpu = await openGpu();
+	folder = await mkdtemp(join(tmpdir(), "sae-conforming-"));
+});
+afterAll(async () => {
+	gpu.close();
+	await rm(folder, { recursive: true });
+});
+
+describe("sources", () => {
+	test("file, with Arrow", async () => {
+		const path = join(folder, "rows.arrow");
+		await writeArrowFile(toyStream(toyRows(700, 5), 5), path);
+		await checkSource(await load("file"), { options: { paths: [path] } });
+	});
+
+	test("file, with safetensors that are shuffled over several passes", async () => {
+		const path = join(folder, "rows.safetensors");
+		const tensor = { name: "rows", dtype: "f32", shape: [300, 5], data: toyRows(300, 5) } as const;
+		await writeSafetensors(path, [tensor]);
+		const options = { paths: [path], epochs: 2, shuffle_buffer: 128 };
+		await checkSource(await load("file"), { options });
+	});
+
+	test("synthetic", async () =>
+		checkSource(await load("synthetic"), { options: { rows: 900, d_in: 6, batch_rows: 250 } }));
+
+	test("synthetic, of which only the first rows are looked at", async () =>
+		checkSource(await load("synthetic"), { options: { d_in: 4, noise: 0.1 }, rows: 500 }));
+});
+
+describe("formats", () => {
+	test("saelens writes", async () => checkExporter(await load("saelens"), { gpu }));
+
+	test("saelens writes narrower floats", async () =>
+		checkExporter(await load("saelens"), { gpu, options: { dtype: "float16" }, tolerance: 0.01 }));
+
+	test("saelens reads", async () =>
+		checkImporter(await load("saelens"), {
+			gpu,
+			path: join(import.meta.dir, "../fixtures/saelens-topk"),
+		}));
+});
+
+describe("evaluators", () => {
+	test("reconstruction", async () => checkEvaluator(await load("eval-reconstruction"), { gpu }));
+
+	test("recovery", async () => {
+		const truth = join(folder, "truth.safetensors");
+		const { data, shape } = toySae(12, 20, 1).tensors.W_dec!;
+		await writeSafetensors(truth, [{ name: "features", dtype: "f32", shape, data }]);
+		const wrong = [{ truth: join(folder, "missing") }, {}];
+		await checkEvaluator(await load("eval-recovery"), { gpu, options: { truth }, wrong });
+	});
+});
+
+test("the trainer", async () =>
+	checkTrainer(await load("trainer"), {
+		gpu,
+		options: { batch_size: 128, tokens: 6144, log_every: 4, lr: 0.01, shuffle_buffer: 1000 },
+	}));
+
+describe("architectures", () => {
+	const names = plugins.flatMap(({ name, provides }) =>
+		provides
+			.filter((key) => key.startsWith("architecture:"))
+			.map((key) => [key.slice("architecture:".length), name] as const),
+	);
+	test.each(names)("%s", async (name, plugin) => checkArchitecture(await load(plugin), { gpu, name }));
+});

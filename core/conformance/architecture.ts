@@ -64,7 +64,7 @@ export async function checkArchitecture(plugin: Plugin, subject: ArchitectureSub
 			const saved = await registry.find("architecture", model.architecture);
 			check(
 				saved,
-				`${title}: the finished SAE says that it is a ${model.architecture}, which no plugin can run`,
+				`${title}: the finished SAE is of the architecture ${model.architecture}, which no plugin can run`,
 			);
 			checkInference(saved.inference(model, {}), title);
 

@@ -114,7 +114,9 @@ export function checkInference(spec: InferenceSpec, title: string): void {
 function checkForm(schema: z.ZodType, value: unknown, title: string): void {
 	const result = schema.safeParse(value);
 	if (result.success) return;
-	const complaints = result.error.issues.map(({ path, message }) => `${path.join(".")}: ${message}`);
+	const complaints = result.error.issues.map(({ path, message }) =>
+		[path.join("."), message].filter(Boolean).join(": "),
+	);
 	throw new Error(`${title}: ${complaints.join("; ")}`);
 }
 

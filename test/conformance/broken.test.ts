@@ -5,7 +5,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Schema } from "apache-arrow";
 import { core } from "../../core/api.ts";
+import type { TrainingSpec } from "../../core/architecture.ts";
 import {
+	checkArchitecture,
 	checkEvaluator,
 	checkExporter,
 	checkImporter,
@@ -16,6 +18,7 @@ import {
 import { type Gpu, openGpu } from "../../core/gpu/device.ts";
 import type {
 	ActivationSource,
+	ArchitectureContribution,
 	Contribution,
 	ContributionKind,
 	EvaluatorContribution,
@@ -28,6 +31,7 @@ import type {
 } from "../../core/plugin.ts";
 import type { ContributionOf } from "../../core/registry.ts";
 import saelens from "../../plugins/saelens.ts";
+import topk from "../../plugins/topk.ts";
 import trainer from "../../plugins/trainer.ts";
 import { writePackage } from "../packages/packages.ts";
 
@@ -404,6 +408,80 @@ describe("a trainer", () => {
 		],
 	])("with %s", async (_, train, complaint) => {
 		await expect(checkTrainer(broken(train), { gpu, options })).rejects.toThrow(complaint);
+	});
+});
+
+describe("an architecture", () => {
+	const sound = partOf(topk, "architecture");
+	const broken = (change: Partial<ArchitectureContribution>) => plugin({ ...sound, ...change });
+	const described = (change: (spec: TrainingSpec) => object) =>
+		broken({ training: (options, sizes) => change(sound.training(options, sizes)) as TrainingSpec });
+	const W_dec = (spec: TrainingSpec) => spec.parameters.find(({ name }) => name === "W_dec")!;
+	let calls = 0;
+
+	test.each<[string, Plugin, string]>([
+		["a misspelt part", described((spec) => ({ ...spec, los: [] })), 'training(): Unrecognized key: "los"'],
+		[
+			"an unknown target",
+			described((spec) => ({ ...spec, loss: [{ ...spec.loss[0], target: "input" }] })),
+			"training(): loss.0.target: ",
+		],
+		[
+			"two parameters of one name",
+			described((spec) => ({ ...spec, parameters: [...spec.parameters, W_dec(spec)] })),
+			"two parameters are called W_dec",
+		],
+		[
+			"a copy of nothing",
+			described((spec) => ({ ...spec, parameters: spec.parameters.filter((one) => one !== W_dec(spec)) })),
+			"W_enc copies W_dec, which is no parameter before it",
+		],
+		[
+			"a derivative by nothing",
+			described((spec) => ({
+				...spec,
+				revival: { weight: 1, threshold: "1.0", dthreshold: { tau: "1.0" } },
+			})),
+			"a derivative by tau, which is no parameter",
+		],
+		[
+			"another description each time",
+			described((spec) => ({ ...spec, loss: [{ ...spec.loss[0], weight: ++calls }] })),
+			"gives another description the second time",
+		],
+		[
+			"nothing to learn",
+			described((spec) => ({ ...spec, loss: [{ ...spec.loss[0], weight: 0 }] })),
+			"the loss does not fall: 0 in the first quarter",
+		],
+		["a k that is no number", broken({ settings: () => ({ k: "four" }) }), "a topk SAE needs a whole k"],
+		[
+			"an SAE that nobody can run",
+			broken({ finish: (model) => ({ ...model, architecture: "odd" }) }),
+			"is of the architecture odd, which no plugin can run",
+		],
+		[
+			"an SAE without a decoder",
+			broken({ finish: ({ tensors: { W_dec: _, ...tensors }, ...model }) => ({ ...model, tensors }) }),
+			"W_dec must have the shape [64, 16], not [none]",
+		],
+		[
+			"a form that no file holds",
+			broken({ name: "odd" }),
+			'the architecture "odd" has no place in this format',
+		],
+		[
+			"training that starts from somewhere else",
+			broken({
+				restore: ({ tensors }) => ({
+					...tensors,
+					W_dec: { ...tensors.W_dec!, data: tensors.W_dec!.data.toReversed() },
+				}),
+			}),
+			"training on from the saved SAE begins with FVU",
+		],
+	])("with %s", async (_, one, complaint) => {
+		await expect(checkArchitecture(one, { gpu, options: { k: 4 } })).rejects.toThrow(complaint);
 	});
 });
 

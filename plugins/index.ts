@@ -3,10 +3,25 @@ import type { PluginEntry } from "saeflow";
 
 export const plugins: readonly PluginEntry[] = [
 	{ name: "topk", provides: ["architecture:topk"], load: () => import("./topk.ts") },
+	{ name: "matryoshka", provides: ["architecture:matryoshka"], load: () => import("./matryoshka.ts") },
+	{ name: "msae", provides: ["architecture:msae"], load: () => import("./msae.ts") },
+	{ name: "group-max", provides: ["architecture:groupmax"], load: () => import("./group-max.ts") },
+	{ name: "signed-topk", provides: ["architecture:signed-topk"], load: () => import("./signed-topk.ts") },
+	{
+		name: "choice",
+		provides: ["architecture:mutual-choice", "architecture:feature-choice"],
+		load: () => import("./choice.ts"),
+	},
+	{ name: "crosscoder", provides: ["architecture:crosscoder"], load: () => import("./crosscoder.ts") },
+	{ name: "transcoder", provides: ["architecture:transcoder"], load: () => import("./transcoder.ts") },
 	{ name: "trainer", provides: ["trainer:adam"], load: () => import("./trainer.ts") },
 	{ name: "file", provides: ["source:file"], load: () => import("./source-file.ts") },
 	{ name: "synthetic", provides: ["source:synthetic"], load: () => import("./source-synthetic.ts") },
-	{ name: "saelens", provides: ["exporter:saelens", "importer:saelens"], load: () => import("./saelens.ts") },
+	{
+		name: "saelens",
+		provides: ["exporter:saelens", "exporter:native", "importer:saelens"],
+		load: () => import("./saelens.ts"),
+	},
 	{
 		name: "eval-reconstruction",
 		provides: ["evaluator:reconstruction"],

@@ -7,7 +7,7 @@ import type { Registry } from "./registry.ts";
 import type { SaeModel } from "./sae.ts";
 
 /** The exporter whose format every command reads back without loss. */
-export const NATIVE_FORMAT = "saelens";
+export const NATIVE_FORMAT = "native";
 
 /**
  * Reads an SAE in whatever format it is in.

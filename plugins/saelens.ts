@@ -1,13 +1,14 @@
 /**
  * SAE folders as SAELens 6 writes and reads them: `cfg.json` and `sae_weights.safetensors`. This is also the
- * native format; a folder may hold more (`training/`), which is left alone.
+ * native format, which has a few architectures more that SAELens lacks; a folder may hold more (`training/`), which is
+ * left alone.
  */
 import { readFile, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { type Core, definePlugin, type SaeModel } from "saeflow";
 import { checkSettings, DTYPES, readCfg, writeCfg } from "./saelens/cfg.ts";
 import { CFG, readFolder, WEIGHTS, writeFolder } from "./saelens/folder.ts";
-import { LAYOUTS } from "./saelens/layout.ts";
+import { LAYOUTS, nameInFile, nameInMemory } from "./saelens/layout.ts";
 import { checkRange, checkTensors, difference, readTensors, writeTensors } from "./saelens/weights.ts";
 
 export default definePlugin({
@@ -26,13 +27,23 @@ export default definePlugin({
 				name: "saelens",
 				summary: "a folder in the layout of SAELens 6, which SAELens and SAEBench load unchanged",
 				options,
+				async write(model: SaeModel, path: string, { dtype }: { dtype: string }) {
+					refuseOwn(core, model, path);
+					await write(core, model, path, dtype);
+				},
+			},
+			{
+				kind: "exporter",
+				name: "native",
+				summary: "the same, and folders of this form for architectures that SAELens lacks",
+				options,
 				write: (model: SaeModel, path: string, { dtype }: { dtype: string }) =>
 					write(core, model, path, dtype),
 			},
 			{
 				kind: "importer",
 				name: "saelens",
-				summary: "folders in the layout of SAELens 6, the native format",
+				summary: "folders in the layout of SAELens 6, and the native ones, which have its form",
 				options: core.z.object({}),
 				detect,
 				read: (path: string) => read(core, path),
@@ -56,14 +67,23 @@ async function mentionsSae(cfg: string): Promise<boolean> {
 	return (await readFile(cfg, "utf8")).includes('"d_sae"');
 }
 
+function refuseOwn({ SaeError }: Core, model: SaeModel, path: string): void {
+	const name = nameInFile(model);
+	if (!LAYOUTS[name]?.own) return;
+	throw new SaeError(
+		`${path}: SAELens has no architecture like ${name}, so it could not load this SAE; sae export native writes one that saeflow loads`,
+	);
+}
+
 async function write(core: Core, given: SaeModel, path: string, dtypeName: string): Promise<void> {
 	const { SaeError } = core;
-	if (!Object.hasOwn(LAYOUTS, given.architecture)) {
+	const name = nameInFile(given);
+	if (!Object.hasOwn(LAYOUTS, name)) {
 		throw new SaeError(
-			`${path}: the architecture "${given.architecture}" has no place in this format, which holds ${Object.keys(LAYOUTS).join(", ")}`,
+			`${path}: the architecture "${name}" has no place in this format, which holds ${Object.keys(LAYOUTS).join(", ")}`,
 		);
 	}
-	const model = withoutRescaling(core, given);
+	const model = { ...withoutRescaling(core, given), architecture: name };
 	checkSettings(model, path, core);
 	checkTensors(model, model.tensors, path, core);
 	const dtype = DTYPES[dtypeName]!;
@@ -76,7 +96,7 @@ async function write(core: Core, given: SaeModel, path: string, dtypeName: strin
 		const rescale = core.hasUnitDecoder({ ...model, tensors: stored });
 		await writeFile(join(folder, CFG), writeCfg(model, dtypeName, rescale));
 		const reread = await read(core, folder);
-		const differs = difference(model, reread, dtype);
+		const differs = difference({ ...model, architecture: nameInMemory(name) }, reread, dtype);
 		if (differs) {
 			throw new SaeError(
 				`${path}: ${differs} reads back differently from what was written; nothing was saved`,
@@ -107,7 +127,8 @@ async function read(core: Core, path: string): Promise<SaeModel> {
 		return await readFolder(path, async (cfg) => {
 			const description = readCfg(cfg, join(path, CFG), core);
 			const tensors = await readTensors(join(path, WEIGHTS), description, core);
-			return withoutRescaling(core, { ...description, tensors });
+			const architecture = nameInMemory(description.architecture);
+			return withoutRescaling(core, { ...description, architecture, tensors });
 		});
 	} catch (error) {
 		if (codeOf(error) === "ENOENT") {

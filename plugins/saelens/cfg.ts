@@ -15,13 +15,17 @@ export const DTYPES: Readonly<Record<string, FloatType>> = {
 /** An SAE without its tensors. */
 export type Description = Omit<SaeModel, "tensors">;
 
-/** The content of `cfg.json`. `rescale`: whether decoder norms take part in the selection of a topk SAE. */
+/**
+ * The content of `cfg.json`, with the architecture by its name in files. `rescale`: whether decoder norms take part in
+ * the selection of a topk SAE.
+ */
 export function writeCfg(sae: Description, dtype: string, rescale: boolean): string {
 	const { reshape_activations = "none", ...settings } = sae.settings;
 	const cfg = {
 		architecture: sae.architecture,
 		d_in: sae.d_in,
 		d_sae: sae.d_sae,
+		...(hasTargets(sae.architecture) ? { d_out: sae.d_out ?? sae.d_in } : {}),
 		dtype,
 		device: "cpu",
 		apply_b_dec_to_input: sae.apply_b_dec_to_input,
@@ -34,12 +38,22 @@ export function writeCfg(sae: Description, dtype: string, rescale: boolean): str
 	return `${JSON.stringify(cfg, null, 2)}\n`;
 }
 
+/** Whether what is reconstructed may be of another width than the input. */
+function hasTargets(architecture: string): boolean {
+	return LAYOUTS[architecture]!.tensors.b_dec?.includes("d_out") === true;
+}
+
 /** @throws SaeError when a setting is missing that the architecture needs, or there is one with no place here. */
 export function checkSettings(
-	{ architecture, settings }: Description,
+	{ architecture, settings, apply_b_dec_to_input }: Description,
 	path: string,
 	{ SaeError }: Core,
 ): void {
+	if (hasTargets(architecture) && apply_b_dec_to_input) {
+		throw new SaeError(
+			`${path}: a transcoder's b_dec belongs to its targets; its input can't have it subtracted`,
+		);
+	}
 	const needed = LAYOUTS[architecture]!.settings;
 	const missing = needed.find((name) => settings[name] === undefined);
 	if (missing) throw new SaeError(`${path}: this ${architecture} SAE lacks the setting ${missing}`);
@@ -71,8 +85,9 @@ export function readCfg(text: string, file: string, { z, SaeError }: Core): Desc
 		architecture: z.string(),
 		d_in: size,
 		d_sae: size,
+		d_out: size.optional(),
 		dtype: z.string().default("float32"),
-		apply_b_dec_to_input: z.boolean().default(true),
+		apply_b_dec_to_input: z.boolean().optional(),
 		normalize_activations: z.string().default("none"),
 		reshape_activations: z.enum(["none", "hook_z"]).default("none"),
 		metadata: z.record(z.string(), z.unknown()),
@@ -101,15 +116,31 @@ export function readCfg(text: string, file: string, { z, SaeError }: Core): Desc
 				: `normalize_activations "${cfg.normalize_activations}" is none of ${NORMALISATIONS.join(", ")}`,
 		);
 	}
-	const topk = z.object({ k: size.max(cfg.d_sae), rescale_acts_by_decoder_norm: z.boolean().default(false) });
+	const known = {
+		k: size.max(cfg.d_sae),
+		sources: size.refine((sources) => cfg.d_in % sources === 0, "must divide d_in"),
+		rescale_acts_by_decoder_norm: z.boolean().default(false),
+	};
+	const names = [
+		...LAYOUTS[cfg.architecture]!.settings,
+		...(cfg.architecture === "topk" ? ["rescale_acts_by_decoder_norm"] : []),
+	];
+	const settings = check(
+		z.object(Object.fromEntries(names.map((name) => [name, known[name as keyof typeof known]]))),
+	) as SaeModel["settings"];
+	const separate = hasTargets(cfg.architecture);
+	if (separate && cfg.apply_b_dec_to_input) {
+		throw fail("apply_b_dec_to_input is true, but a transcoder's b_dec belongs to its targets");
+	}
 	return {
 		architecture: cfg.architecture,
 		d_in: cfg.d_in,
+		...(separate && cfg.d_out !== undefined && cfg.d_out !== cfg.d_in ? { d_out: cfg.d_out } : {}),
 		d_sae: cfg.d_sae,
-		apply_b_dec_to_input: cfg.apply_b_dec_to_input,
+		apply_b_dec_to_input: cfg.apply_b_dec_to_input ?? !separate,
 		normalize_activations,
 		settings: {
-			...(cfg.architecture === "topk" ? check(topk) : {}),
+			...settings,
 			...(cfg.reshape_activations === "none" ? {} : { reshape_activations: cfg.reshape_activations }),
 		},
 		metadata: cfg.metadata,

@@ -1,26 +1,58 @@
-/** What SAELens 6 keeps of each architecture: its tensors, exactly these, and its settings in `cfg.json`. */
+/** What a folder keeps of each architecture: its tensors, exactly these, and its settings in `cfg.json`. */
+import type { SaeModel } from "saeflow";
 
-export type Dimension = "d_in" | "d_sae";
+export type Dimension = "d_in" | "d_sae" | "d_out";
 
 export interface Layout {
 	readonly tensors: Readonly<Record<string, readonly Dimension[]>>;
 	/** Settings an SAE of this architecture needs. */
 	readonly settings: readonly string[];
+	/** What the SAE in memory calls its architecture, where the file has another name for it. */
+	readonly model?: string;
+	/** SAELens has no such architecture: the folder has its form, but only saeflow reads it. */
+	readonly own?: true;
 }
 
 const WEIGHTS = { W_enc: ["d_in", "d_sae"], W_dec: ["d_sae", "d_in"], b_dec: ["d_in"] } as const;
+const BIASED = { ...WEIGHTS, b_enc: ["d_sae"] } as const;
+const WITH_THRESHOLD = { ...BIASED, threshold: ["d_sae"] } as const;
+const TRANSCODER = { ...BIASED, W_dec: ["d_sae", "d_out"], b_dec: ["d_out"] } as const;
 
+/** By the name in `cfg.json`. The first ones, and the names, are those of SAELens 6. */
 export const LAYOUTS: Readonly<Record<string, Layout>> = {
-	standard: { tensors: { ...WEIGHTS, b_enc: ["d_sae"] }, settings: [] },
-	topk: { tensors: { ...WEIGHTS, b_enc: ["d_sae"] }, settings: ["k"] },
-	jumprelu: { tensors: { ...WEIGHTS, b_enc: ["d_sae"], threshold: ["d_sae"] }, settings: [] },
+	standard: { tensors: BIASED, settings: [] },
+	topk: { tensors: BIASED, settings: ["k"] },
+	jumprelu: { tensors: WITH_THRESHOLD, settings: [] },
 	gated: { tensors: { ...WEIGHTS, b_gate: ["d_sae"], b_mag: ["d_sae"], r_mag: ["d_sae"] }, settings: [] },
+	transcoder: { tensors: TRANSCODER, settings: [] },
+	jumprelu_transcoder: {
+		tensors: { ...TRANSCODER, threshold: ["d_sae"] },
+		settings: [],
+		model: "transcoder",
+	},
+	topk_transcoder: { tensors: TRANSCODER, settings: ["k"], model: "transcoder", own: true },
+	crosscoder: { tensors: WITH_THRESHOLD, settings: ["sources"], own: true },
+	groupmax: { tensors: BIASED, settings: ["k"], own: true },
+	"signed-topk": { tensors: BIASED, settings: ["k"], own: true },
 };
+
+/** The architecture's name in a file. */
+export function nameInFile({ architecture, settings, tensors }: SaeModel): string {
+	if (architecture !== "transcoder") return architecture;
+	if (settings.k !== undefined) return "topk_transcoder";
+	return tensors.threshold ? "jumprelu_transcoder" : "transcoder";
+}
+
+/** The architecture's name in memory. */
+export function nameInMemory(name: string): string {
+	return LAYOUTS[name]?.model ?? name;
+}
 
 /** The sizes of a tensor for this SAE. */
 export function shapeOf(
 	dimensions: readonly Dimension[],
-	sizes: { readonly d_in: number; readonly d_sae: number },
+	{ d_in, d_sae, d_out = d_in }: Pick<SaeModel, "d_in" | "d_sae" | "d_out">,
 ): number[] {
+	const sizes = { d_in, d_sae, d_out };
 	return dimensions.map((dimension) => sizes[dimension]);
 }

@@ -111,7 +111,7 @@ function checkShapes(
 		const shape = tensor.shape.join(", ");
 		if (shape !== expected) {
 			throw new SaeError(
-				`${file}: tensor ${name} has the shape [${shape}], but d_in ${sae.d_in} and d_sae ${sae.d_sae} make it [${expected}]`,
+				`${file}: tensor ${name} has the shape [${shape}], but ${sizesOf(sae)} make it [${expected}]`,
 			);
 		}
 	}
@@ -120,4 +120,8 @@ function checkShapes(
 			throw new SaeError(`${file}: tensor ${name} is no part of the ${architecture} architecture`);
 		}
 	}
+}
+
+function sizesOf({ d_in, d_out, d_sae }: Description): string {
+	return `d_in ${d_in}${d_out === undefined ? "" : `, d_out ${d_out}`} and d_sae ${d_sae}`;
 }

@@ -15,11 +15,19 @@ import {
 } from "../../core/conformance/index.ts";
 import { writeSafetensors } from "../../core/files/safetensors.ts";
 import { type Gpu, openGpu } from "../../core/gpu/device.ts";
-import type { Plugin } from "../../core/plugin.ts";
+import type { ContributionKind, Plugin } from "../../core/plugin.ts";
 import { plugins } from "../../plugins/index.ts";
 
 const load = async (name: string): Promise<Plugin> =>
 	(await plugins.find((entry) => entry.name === name)!.load()).default;
+
+/** Every contribution of a kind, with the plugin that it is of. */
+const named = (kind: ContributionKind) =>
+	plugins.flatMap(({ name, provides }) =>
+		provides
+			.filter((key) => key.startsWith(`${kind}:`))
+			.map((key) => [key.slice(kind.length + 1), name] as const),
+	);
 
 let gpu: Gpu;
 let folder: string;
@@ -55,12 +63,19 @@ describe("sources", () => {
 });
 
 describe("formats", () => {
-	test("saelens writes", async () => checkExporter(await load("saelens"), { gpu }));
+	test.each(["saelens", "native"])("%s writes", async (name) =>
+		checkExporter(await load("saelens"), { gpu, name }),
+	);
 
 	test("saelens writes narrower floats", async () =>
-		checkExporter(await load("saelens"), { gpu, options: { dtype: "float16" }, tolerance: 0.01 }));
+		checkExporter(await load("saelens"), {
+			gpu,
+			name: "saelens",
+			options: { dtype: "float16" },
+			tolerance: 0.01,
+		}));
 
-	test("saelens reads", async () =>
+	test("saelens is read", async () =>
 		checkImporter(await load("saelens"), {
 			gpu,
 			path: join(import.meta.dir, "../fixtures/saelens-topk"),
@@ -86,10 +101,7 @@ test("the trainer", async () =>
 	}));
 
 describe("architectures", () => {
-	const names = plugins.flatMap(({ name, provides }) =>
-		provides
-			.filter((key) => key.startsWith("architecture:"))
-			.map((key) => [key.slice("architecture:".length), name] as const),
+	test.each(named("architecture"))("%s", async (name, plugin) =>
+		checkArchitecture(await load(plugin), { gpu, name }),
 	);
-	test.each(names)("%s", async (name, plugin) => checkArchitecture(await load(plugin), { gpu, name }));
 });

@@ -12,7 +12,9 @@ import { randomTopK } from "../../reference/models.ts";
 import { decode, encodeTopK } from "../../reference/topk.ts";
 
 const contributions = saelens.contributes(core);
-const exporter = contributions.find(({ kind }) => kind === "exporter") as ExporterContribution;
+const [exporter, native] = ["saelens", "native"].map((wanted) =>
+	contributions.find(({ kind, name }) => kind === "exporter" && name === wanted),
+) as [ExporterContribution, ExporterContribution];
 const importer = contributions.find(({ kind }) => kind === "importer") as ImporterContribution;
 const FIXTURE = join(import.meta.dir, "../../fixtures/saelens-topk");
 
@@ -109,7 +111,12 @@ describe("writing", () => {
 	});
 
 	test.each<[string, Partial<SaeModel>, string]>([
-		["an architecture that SAELens lacks", { architecture: "crosscoder" }, '"crosscoder" has no place'],
+		["an architecture that nobody knows", { architecture: "temporal" }, '"temporal" has no place'],
+		[
+			"an architecture that SAELens lacks",
+			{ architecture: "groupmax" },
+			"SAELens has no architecture like groupmax, so it could not load this SAE; sae export native writes",
+		],
 		["a missing setting", { settings: {} }, "lacks the setting k"],
 		["a setting without a place", { settings: { k: 3, alpha: 2 } }, "the setting alpha"],
 		["a missing tensor", { tensors: {} }, "tensor W_enc is missing"],
@@ -122,6 +129,86 @@ describe("writing", () => {
 	])("refuses %s", async (name, change, message) => {
 		const path = join(folder, `refused ${name}`);
 		await expect(write({ ...model, ...change }, path)).rejects.toThrow(message);
+		await expectAbsent(path);
+	});
+});
+
+describe("native folders", () => {
+	const { W_enc, b_enc, W_dec, b_dec } = model.tensors as Record<
+		"W_enc" | "b_enc" | "W_dec" | "b_dec",
+		Tensor
+	>;
+	const threshold = scaled(b_enc, 2);
+	/** To targets of width 2, whose decoder is the first columns of the model's. */
+	const narrow: SaeModel = {
+		...model,
+		architecture: "transcoder",
+		d_out: 2,
+		apply_b_dec_to_input: false,
+		tensors: {
+			W_enc,
+			b_enc,
+			W_dec: { shape: [10, 2], data: W_dec.data.slice(0, 20) },
+			b_dec: { shape: [2], data: b_dec.data.slice(0, 2) },
+		},
+	};
+	const others: Record<string, SaeModel> = {
+		groupmax: { ...model, architecture: "groupmax", settings: { k: 5 } },
+		"signed-topk": { ...model, architecture: "signed-topk" },
+		crosscoder: {
+			...model,
+			architecture: "crosscoder",
+			settings: { sources: 3 },
+			tensors: { ...model.tensors, threshold },
+		},
+		topk_transcoder: narrow,
+		jumprelu_transcoder: { ...narrow, settings: {}, tensors: { ...narrow.tensors, threshold } },
+		transcoder: { ...narrow, settings: {} },
+	};
+
+	test.each(Object.keys(others))("%s reads back as it was", async (name) => {
+		const path = join(folder, `native ${name}`);
+		const given = others[name]!;
+		await native.write(given, path, { dtype: "float32" });
+		expect((await cfgOf(path)).architecture).toBe(name);
+		const reread = await importer.read(path);
+		expect(reread).toEqual({ ...given, metadata: { ...given.metadata, sae_lens_version: "6.0.0" } });
+	});
+
+	test.each(["groupmax", "signed-topk", "crosscoder", "topk_transcoder"])(
+		"%s is none of SAELens'",
+		async (name) => {
+			const path = join(folder, `strict ${name}`);
+			await expect(write(others[name]!, path)).rejects.toThrow(`SAELens has no architecture like ${name}`);
+			await expectAbsent(path);
+		},
+	);
+
+	test("transcoders of SAELens say how wide their targets are, even where that is the input's width", async () => {
+		const path = join(folder, "transcoder widths");
+		await write(others.jumprelu_transcoder!, path);
+		expect(await cfgOf(path)).toMatchObject({ d_in: 6, d_out: 2, apply_b_dec_to_input: false });
+		await write({ ...model, architecture: "transcoder", settings: {}, apply_b_dec_to_input: false }, path);
+		expect(await cfgOf(path)).toMatchObject({ architecture: "transcoder", d_in: 6, d_out: 6 });
+		expect(await importer.read(path)).not.toContainKey("d_out");
+	});
+
+	test.each<[string, SaeModel, string]>([
+		["targets of another width", { ...narrow, d_out: 3 }, "d_in 6, d_out 3 and d_sae 10 make it [10, 3]"],
+		[
+			"a b_dec of the targets taken from the input",
+			{ ...narrow, apply_b_dec_to_input: true },
+			"its input can't have it subtracted",
+		],
+		["a crosscoder of unknown sources", { ...others.crosscoder!, settings: {} }, "lacks the setting sources"],
+		[
+			"sources that don't share the columns equally",
+			{ ...others.crosscoder!, settings: { sources: 4 } },
+			"field sources: must divide d_in",
+		],
+	])("refuses %s", async (name, given, message) => {
+		const path = join(folder, `refused native ${name}`);
+		await expect(native.write(given, path, { dtype: "float32" })).rejects.toThrow(message);
 		await expectAbsent(path);
 	});
 });

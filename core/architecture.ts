@@ -88,7 +88,7 @@ export interface Penalty {
 	/** Name of the scalar that weighs it. */
 	readonly weight: string;
 	/**
-	 * Makes the penalty a function of the batch: `s` is the mean over rows of the sum of `value`, `h` that of `beside`.
+	 * Makes the penalty a function of the batch, which no tilt can weigh by rows: `s` is the mean over rows of the sum of `value`, `h` that of `beside`.
 	 * The loss is weight · value(s, h), and each derivative is multiplied by slope(s, h).
 	 */
 	readonly batch?: { readonly value: Formula; readonly slope: Formula; readonly beside?: Formula };
@@ -179,7 +179,7 @@ export interface TrainingSpec {
 		readonly every: number;
 		plan(density: Float32Array): { readonly quota?: Float32Array; readonly floor?: Float32Array };
 	};
-	/** Columns of one source in W_dec's rows: `norm` is then the sum of the norms of every such block of columns. */
+	/** Blocks of equal width that W_dec's rows are made of, one per source: `norm` is then the sum of the blocks' norms. */
 	readonly norm_blocks?: number;
 }
 

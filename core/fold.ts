@@ -22,17 +22,49 @@ const UNIT_NORM_TOLERANCE = 1e-6;
  * const raw = foldInputScale(trained, Math.sqrt(trained.d_in) / meanNorm);
  */
 export function foldInputScale(model: SaeModel, scale: number): SaeModel {
-	if (!(scale > 0 && Number.isFinite(scale))) {
-		throw new SaeError(`an input scale has to be positive and finite, not ${scale}`);
+	return foldScales(model, scale, scale);
+}
+
+/**
+ * Folds what training multiplied its inputs and its targets by: numbers, or one for each column of d_in and of d_out.
+ * Numbers leave decoder rows as they are, so latents come out in the targets' raw units; scales of columns go into the
+ * matrices, and latents stay in the units of training.
+ *
+ * @throws SaeError for scales that aren't positive, and when the SAE normalises every row by itself.
+ */
+export function foldScales(
+	model: SaeModel,
+	input: number | Float32Array,
+	target: number | Float32Array,
+): SaeModel {
+	for (const scale of [input, target].flatMap((scales) =>
+		typeof scales === "number" ? [scales] : [...scales],
+	)) {
+		if (!(scale > 0 && Number.isFinite(scale))) {
+			throw new SaeError(`an input scale has to be positive and finite, not ${scale}`);
+		}
 	}
 	if (model.normalize_activations !== "none") {
 		throw new SaeError(
 			`an input scale can't be folded into an SAE with normalize_activations "${model.normalize_activations}"`,
 		);
 	}
-	const tensors = mapTensors(model, (name, tensor) =>
-		IN_INPUT_UNITS.has(name) ? mapValues(tensor, (value) => value / scale) : tensor,
-	);
+	if (typeof input === "number" && typeof target === "number") {
+		const gain = input / target;
+		const tensors = mapTensors(model, (name, tensor) => {
+			if (IN_INPUT_UNITS.has(name)) return mapValues(tensor, (value) => value / target);
+			return name === "W_enc" && gain !== 1 ? mapValues(tensor, (value) => value * gain) : tensor;
+		});
+		return { ...model, tensors };
+	}
+	const at = (scales: number | Float32Array, column: number) =>
+		typeof scales === "number" ? scales : scales[column]!;
+	const tensors = mapTensors(model, (name, tensor) => {
+		if (name === "W_enc") return scaleRows(tensor, (row) => at(input, row));
+		if (name !== "W_dec" && name !== "b_dec") return tensor;
+		const width = tensor.shape.at(-1)!;
+		return mapValues(tensor, (value, index) => value / at(target, index % width));
+	});
 	return { ...model, tensors };
 }
 
@@ -74,11 +106,12 @@ function decoderNorms(model: SaeModel): Float64Array {
 	return rowNorms(model).map((norm) => (norm === 0 || isUnit(norm) ? 1 : norm));
 }
 
-function rowNorms({ d_in, d_sae, tensors }: SaeModel): Float64Array {
+function rowNorms({ d_sae, tensors }: SaeModel): Float64Array {
 	const { data } = tensors.W_dec!;
+	const d_out = data.length / d_sae;
 	return Float64Array.from({ length: d_sae }, (_, row) => {
 		let square = 0;
-		for (let i = row * d_in; i < (row + 1) * d_in; i++) square += data[i]! * data[i]!;
+		for (let i = row * d_out; i < (row + 1) * d_out; i++) square += data[i]! * data[i]!;
 		return Math.sqrt(square);
 	});
 }

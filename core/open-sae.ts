@@ -46,6 +46,7 @@ export async function openSae(model: SaeModel, options: OpenSaeOptions = {}): Pr
 	});
 	return {
 		d_in: model.d_in,
+		d_out: runtime.d_out,
 		d_sae: model.d_sae,
 		encode: (data, rows) => runtime.encode(data, rows),
 		decode: (codes) => runtime.decode(codes),

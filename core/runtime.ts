@@ -1,25 +1,28 @@
 /** A finished SAE on the GPU: rows → sparse codes, sparse codes → rows. */
+import { activateCodes, ROW_SUMS } from "../kernels/activate.ts";
 import { decodeBindings, decodeRows } from "../kernels/decode.ts";
 import type { Gpu } from "../kernels/gpu.ts";
 import { type Layout, planLayout, roundUp, unpadRows } from "../kernels/layout.ts";
 import { prepareRows, type RowFormat } from "../kernels/prepare.ts";
 import { type Dispatch, dispatch, submit } from "../kernels/program.ts";
-import { MAX_K, SELECT_THREADS, selectTopK } from "../kernels/topk.ts";
 import { packStep, STEP_PARAMS_BYTES } from "../kernels/wgsl.ts";
-import type { InferenceSpec } from "./architecture.ts";
+import { type InferenceSpec, RELU } from "./architecture.ts";
 import { EXIT, SaeError } from "./errors.ts";
-import { encoderDispatches } from "./gpu/encoder.ts";
+import { encoderChunks } from "./gpu/encoder.ts";
 import { ParameterStore } from "./gpu/parameters.ts";
+import { isBatchLevel, maximaOf, roomOf, selectDispatches } from "./gpu/select.ts";
+import { transposed } from "./matrix.ts";
 import type { Codes, SaeModel } from "./sae.ts";
-import { parametersOf } from "./train/initialise.ts";
-import { largest } from "./train/work.ts";
+import { largest } from "./schedule.ts";
 
 export interface SaeRuntime {
 	readonly d_in: number;
+	/** Width of reconstructions. */
+	readonly d_out: number;
 	readonly d_sae: number;
 	/** Codes of `rows` rows: float32 values, or float16 as its bits, row-major [rows, d_in]. */
 	encode(data: Float32Array | Uint16Array, rows: number): Promise<Codes>;
-	/** Reconstructions [codes.rows, d_in]. */
+	/** Reconstructions [codes.rows, d_out]. */
 	decode(codes: Codes): Promise<Float32Array>;
 	/** Frees the SAE's memory on the device; the device stays open. */
 	close(): void;
@@ -27,10 +30,12 @@ export interface SaeRuntime {
 
 /** Rows that the device works on at a time, unless asked otherwise. */
 const BATCH = { gpu: 8192, software: 1024 };
+/** Room for codes per row that a selection of any number of codes begins with. */
+const FIRST_ROOM = 256;
 
 /**
  * Puts an SAE on the device. Throws SaeError for what can't be run (an input normalisation that needs the row's own
- * statistics, k over the limit) and GpuError where the device has too little memory.
+ * statistics, a k that is none) and GpuError where the device has too little memory.
  */
 export async function openRuntime(
 	gpu: Gpu,
@@ -43,91 +48,170 @@ export async function openRuntime(
 			`this SAE normalises each row (normalize_activations: ${model.normalize_activations}), which can't be run yet: fold it or use "none"`,
 		);
 	}
-	const k = Math.round(largest(spec.select.k));
-	if (k < 1 || k > MAX_K) throw new SaeError(`k must be between 1 and ${MAX_K}, got ${k}`, EXIT.usage);
+	if (isBatchLevel(spec.select)) {
+		throw new SaeError(`a row is encoded by itself, which the selection ${spec.select.kind} can't do`);
+	}
+	if ("k" in spec.select && Math.round(largest(spec.select.k)) < 1) {
+		throw new SaeError(`k must be at least 1, got ${largest(spec.select.k)}`, EXIT.usage);
+	}
 	return gpu.checked(
 		`an SAE of d_sae ${model.d_sae} at d_in ${model.d_in}`,
-		() => new GpuSae(gpu, model, Math.min(k, model.d_sae), maxRows),
+		() => new GpuSae(gpu, model, spec, maxRows),
 	);
+}
+
+/** Where codes are written, and the programs that write them. */
+interface Encoder {
+	readonly capacity: number;
+	readonly index: GPUBuffer;
+	readonly value: GPUBuffer;
+	readonly span: GPUBuffer;
+	/** Where entries end, at `end`, for selections of any number of codes. */
+	readonly carry: GPUBuffer;
+	readonly end: number;
+	readonly programs: Record<RowFormat, readonly Dispatch[]>;
+	readonly allocated: readonly GPUBuffer[];
 }
 
 class GpuSae implements SaeRuntime {
 	readonly d_in: number;
+	readonly d_out: number;
 	readonly d_sae: number;
 	readonly #gpu: Gpu;
 	readonly #layout: Layout;
+	readonly #model: SaeModel;
+	readonly #spec: InferenceSpec;
 	readonly #k: number;
+	/** Room for codes of every row; 0: any number. */
+	readonly #room: number;
 	readonly #parameters: ParameterStore;
 	readonly #step: GPUBuffer;
 	readonly #raw: GPUBuffer;
-	readonly #codes: { index: GPUBuffer; value: GPUBuffer; span: GPUBuffer };
 	readonly #out: GPUBuffer;
-	readonly #encoders: Record<RowFormat, readonly Dispatch[]>;
-	readonly #allocated: GPUBuffer[] = [];
+	#encoder: Encoder;
 
-	constructor(gpu: Gpu, model: SaeModel, k: number, maxRows: number) {
-		const { d_in, d_sae } = model;
+	constructor(gpu: Gpu, model: SaeModel, spec: InferenceSpec, maxRows: number) {
+		const { d_in, d_out = d_in, d_sae } = model;
 		this.#gpu = gpu;
+		this.#model = model;
+		this.#spec = spec;
 		this.d_in = d_in;
+		this.d_out = d_out;
 		this.d_sae = d_sae;
-		this.#k = k;
-		this.#layout = planLayout({ d_in, d_sae, rows: maxRows }, gpu.maxBinding);
-		const { width, paddedRows } = this.#layout;
-		this.#parameters = new ParameterStore(gpu, this.#layout, { moments: false });
-		for (const [name, data] of Object.entries(parametersOf(model, 1))) this.#parameters.write(name, data);
+		this.#k = "k" in spec.select ? Math.min(d_sae, Math.round(largest(spec.select.k))) : 0;
+		const select = "k" in spec.select ? { ...spec.select, k: this.#k } : spec.select;
+		this.#spec = { ...spec, select };
+		this.#room = roomOf(select, undefined);
+		this.#layout = planLayout({ d_in, d_out, d_sae, rows: maxRows }, gpu.maxBinding);
+		this.#parameters = loadParameters(gpu, this.#layout, model);
+		this.#step = gpu.uniform("step", STEP_PARAMS_BYTES);
+		this.#raw = gpu.buffer("arriving rows", roundUp(maxRows * d_in, 4) * 4);
+		this.#out = gpu.buffer("reconstructions", maxRows * this.#layout.outWidth * 4);
+		const most = Math.min(d_sae, this.#room || FIRST_ROOM);
+		this.#encoder = this.#buildEncoder(maxRows * most);
+	}
+
+	#buildEncoder(capacity: number): Encoder {
+		const gpu = this.#gpu;
+		const layout = this.#layout;
+		const { rows, d_in, width, paddedRows } = layout;
+		const { select, activation = RELU } = this.#spec;
+		const allocated: GPUBuffer[] = [];
 		const floats = (label: string, count: number) => {
 			const buffer = gpu.buffer(label, count * 4);
-			this.#allocated.push(buffer);
+			allocated.push(buffer);
 			return buffer;
 		};
-		this.#step = gpu.uniform("step", STEP_PARAMS_BYTES);
-		this.#raw = floats("arriving rows", roundUp(maxRows * d_in, 4));
-		this.#codes = {
-			index: floats("code indices", maxRows * k),
-			value: floats("code values", maxRows * k),
-			span: floats("code spans", maxRows * 2),
+		const constants = (...words: number[]) => {
+			const uniform = this.#constants(...words);
+			allocated.push(uniform);
+			return uniform;
 		};
-		this.#out = floats("reconstructions", maxRows * width);
+		const codes = {
+			index: floats("code indices", capacity),
+			value: floats("code values", capacity),
+			span: floats("code spans", rows * 2),
+			carry: floats("carry", rows + 1),
+		};
+		const activated = activation.value !== "z";
+		const z = activated ? floats("pre-activations of codes", capacity) : codes.value;
 		const x = floats("rows", paddedRows * width);
-		const centre = model.apply_b_dec_to_input;
+		const centre = this.#model.apply_b_dec_to_input;
 		const xc = centre ? floats("centred rows", paddedRows * width) : x;
-		const encode = encoderDispatches(
-			gpu,
-			this.#layout,
-			{ xc, parameters: this.#parameters },
-			floats,
-			(chunk) => [
-				dispatch(
-					gpu,
-					"select",
-					selectTopK({ maxK: k, threads: gpu.threads(SELECT_THREADS), scan: "maxima" }),
-					[
-						this.#step,
-						this.#constants(chunk.firstRow, chunk.chunkRows, 0, 0, d_sae, this.#layout.latents, k, 0),
-						chunk.pre,
-						chunk.maxima,
-						this.#codes.index,
-						this.#codes.value,
-						this.#codes.span,
-					],
-					Math.min(chunk.chunkRows, maxRows - chunk.firstRow),
-				),
-			],
+		const names = { vectors: this.#parameters.vectorNames, scalars: [] };
+		const vectors = this.#parameters.vectors.weights;
+		let slots = 0;
+		const chunks = encoderChunks(gpu, layout, {
+			input: xc,
+			parameters: this.#parameters,
+			maximaOf: maximaOf(select),
+			keep: false,
+			allocate: floats,
+		});
+		const selection = selectDispatches(
+			{
+				gpu,
+				layout,
+				rows,
+				names,
+				buffers: { ...codes, step: this.#step, vectors },
+				limit: capacity,
+				nextSlot: () => slots++,
+				constants,
+				floats,
+			},
+			{
+				name: "codes",
+				number: 0,
+				select,
+				deadOnly: false,
+				keep: activation.keep,
+				firstBlock: 0,
+				parts: 1,
+				entry: 0,
+				room: this.#room,
+			},
+			z,
+			chunks,
 		);
+		const encode = chunks.flatMap((chunk) => [...chunk.product, ...selection.chunk(chunk)]);
+		if (activated) {
+			const sums = floats("row sums", rows * ROW_SUMS);
+			const code = activateCodes({ threads: gpu.threads(64), names, value: activation.value, sums: [] });
+			const part = constants(rows, 0, layout.latents, 0);
+			const bindings = [this.#step, part, codes.index, codes.span, z, vectors, codes.value, sums];
+			encode.push(dispatch(gpu, "activate", code, bindings, rows));
+		}
 		const prepare = (format: RowFormat) =>
 			dispatch(
 				gpu,
 				"prepare rows",
-				prepareRows({ d_in, width, format, centre }),
-				[this.#step, this.#raw, x, ...(centre ? [this.#parameters.b_dec, xc] : [])],
-				maxRows,
+				prepareRows({
+					d_in,
+					width,
+					format,
+					centre,
+					scale: "input_scale",
+					rowScales: false,
+					columnScales: false,
+				}),
+				[this.#step, this.#raw, x, ...(centre ? [this.#parameters.b_dec.weights, xc] : [])],
+				rows,
 			);
-		this.#encoders = { float32: [prepare("float32"), ...encode], float16: [prepare("float16"), ...encode] };
+		return {
+			...codes,
+			capacity,
+			end: slots,
+			programs: { float32: [prepare("float32"), ...encode], float16: [prepare("float16"), ...encode] },
+			allocated,
+		};
 	}
 
 	#constants(...words: number[]): GPUBuffer {
-		const uniform = this.#gpu.uniform("constants", words.length * 4);
-		this.#gpu.write(uniform, new Uint32Array(words));
+		const padded = new Uint32Array(roundUp(words.length, 4));
+		padded.set(words);
+		const uniform = this.#gpu.uniform("constants", padded.byteLength);
+		this.#gpu.write(uniform, padded);
 		return uniform;
 	}
 
@@ -145,32 +229,52 @@ class GpuSae implements SaeRuntime {
 
 	async #encodeSome(data: Float32Array | Uint16Array, rows: number): Promise<Codes> {
 		const gpu = this.#gpu;
+		gpu.check();
 		gpu.write(this.#step, packStep({ rows, input_scale: 1, k: [this.#k] }));
 		gpu.writePadded(this.#raw, data);
-		submit(gpu, this.#encoders[data instanceof Float32Array ? "float32" : "float16"]);
-		const { index, value, span } = this.#codes;
-		const entries = rows * this.#k * 4;
+		const format = data instanceof Float32Array ? "float32" : "float16";
+		submit(gpu, this.#encoder.programs[format]);
+		let entries = rows * this.#room;
+		if (this.#room === 0) {
+			entries = await this.#written();
+			if (entries > this.#encoder.capacity) {
+				const capacity = Math.min(this.#layout.rows * this.d_sae, Math.ceil(entries * 1.5));
+				const bigger = await gpu.checked(`${entries} codes of ${rows} rows`, () =>
+					this.#buildEncoder(capacity),
+				);
+				for (const buffer of this.#encoder.allocated) buffer.destroy();
+				this.#encoder = bigger;
+				submit(gpu, this.#encoder.programs[format]);
+			}
+		}
+		const { index, value, span } = this.#encoder;
 		const [spans, indices, values] = await Promise.all([
 			gpu.read(span, 0, rows * 8).then((bytes) => new Uint32Array(bytes)),
-			gpu.read(index, 0, entries).then((bytes) => new Uint32Array(bytes)),
-			gpu.read(value, 0, entries).then((bytes) => new Float32Array(bytes)),
+			gpu.read(index, 0, entries * 4).then((bytes) => new Uint32Array(bytes)),
+			gpu.read(value, 0, entries * 4).then((bytes) => new Float32Array(bytes)),
 		]);
 		return packCodes(rows, spans, indices, values);
 	}
 
+	/** Entries that the last program's codes take. */
+	async #written(): Promise<number> {
+		const { carry, end } = this.#encoder;
+		return new Uint32Array(await this.#gpu.read(carry, end * 4, 4))[0]!;
+	}
+
 	async decode(codes: Codes): Promise<Float32Array> {
-		const out = new Float32Array(codes.rows * this.d_in);
+		const out = new Float32Array(codes.rows * this.d_out);
 		const most = this.#layout.rows;
 		for (let first = 0; first < codes.rows; first += most) {
 			const count = Math.min(most, codes.rows - first);
-			out.set(await this.#decodeSome(codes, first, count), first * this.d_in);
+			out.set(await this.#decodeSome(codes, first, count), first * this.d_out);
 		}
 		return out;
 	}
 
 	async #decodeSome(codes: Codes, first: number, rows: number): Promise<Float32Array> {
 		const gpu = this.#gpu;
-		const { width, shards } = this.#layout;
+		const { outWidth: width, shards } = this.#layout;
 		const begin = codes.offsets[first]!;
 		const end = codes.offsets[first + rows]!;
 		const span = new Uint32Array(rows * 2);
@@ -196,7 +300,7 @@ class GpuSae implements SaeRuntime {
 				last: false,
 				deadOnly: false,
 			} as const;
-			const part = this.#constants(rows, 0, start, start + count);
+			const part = this.#constants(rows, 0, start, start + count, 0);
 			uniforms.push(part);
 			return dispatch(
 				gpu,
@@ -204,12 +308,12 @@ class GpuSae implements SaeRuntime {
 				decodeRows(shape),
 				[
 					part,
-					this.#parameters.W_dec[s]!,
+					this.#parameters.W_dec.weights[s]!,
 					buffers.index,
 					buffers.value,
 					buffers.span,
 					this.#out,
-					...decodeBindings(shape).map(() => this.#parameters.b_dec),
+					...decodeBindings(shape).map(() => this.#parameters.b_dec.weights),
 				],
 				rows,
 			);
@@ -217,16 +321,41 @@ class GpuSae implements SaeRuntime {
 		submit(gpu, dispatches);
 		const bytes = await gpu.read(this.#out, 0, rows * width * 4);
 		for (const buffer of [...Object.values(buffers), ...uniforms]) buffer.destroy();
-		return unpadRows(new Float32Array(bytes), this.d_in, width, rows);
+		return unpadRows(new Float32Array(bytes), this.d_out, width, rows);
 	}
 
 	close(): void {
-		for (const buffer of this.#allocated) buffer.destroy();
+		for (const buffer of [...this.#encoder.allocated, this.#raw, this.#out]) buffer.destroy();
 		this.#parameters.close();
 	}
 }
 
-/** Codes from rows that each have room for k entries: the room that a row left over goes. */
+/** The model's tensors on the device; those of shape [d_sae] are there for formulas. */
+function loadParameters(gpu: Gpu, layout: Layout, { tensors }: SaeModel): ParameterStore {
+	const { d_in, d_sae } = layout;
+	const vectors = Object.keys(tensors).filter(
+		(name) =>
+			name !== "b_enc" &&
+			tensors[name]!.shape.length === 1 &&
+			tensors[name]!.shape[0] === d_sae &&
+			name !== "b_dec",
+	);
+	const parameters = new ParameterStore(gpu, layout, {
+		vectors,
+		derived: [],
+		trained: false,
+		averaged: false,
+		state: { threshold: 0, density: false },
+	});
+	parameters.write("W_enc", transposed(tensors.W_enc!.data, d_in, d_sae));
+	for (const name of ["W_dec", "b_dec", "b_enc", ...vectors]) {
+		const tensor = tensors[name];
+		if (tensor) parameters.write(name, tensor.data);
+	}
+	return parameters;
+}
+
+/** Codes of rows that each have room of their own: the room that a row left over goes. */
 function packCodes(rows: number, spans: Uint32Array, indices: Uint32Array, values: Float32Array): Codes {
 	const offsets = new Uint32Array(rows + 1);
 	for (let row = 0; row < rows; row++) {

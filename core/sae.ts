@@ -14,12 +14,14 @@ export type InputNormalisation = "none" | "constant_norm_rescale" | "layer_norm"
 /**
  * An SAE for inference, on raw activations.
  *
- * Tensors by the field's names and shapes: `W_enc` [d_in, d_sae], `b_enc` [d_sae], `W_dec` [d_sae, d_in],
- * `b_dec` [d_in]; further ones as the architecture needs.
+ * Tensors by the field's names and shapes: `W_enc` [d_in, d_sae], `b_enc` [d_sae], `W_dec` [d_sae, d_out],
+ * `b_dec` [d_out]; further ones as the architecture needs.
  */
 export interface SaeModel {
 	readonly architecture: string;
 	readonly d_in: number;
+	/** Width of the reconstruction, where it is another than d_in. */
+	readonly d_out?: number | undefined;
 	readonly d_sae: number;
 	readonly apply_b_dec_to_input: boolean;
 	readonly normalize_activations: InputNormalisation;

@@ -118,14 +118,16 @@ export async function train(request: TrainOptions): Promise<SaeModel[]> {
 export function saeJob(
 	architecture: ArchitectureContribution,
 	options: unknown,
-	rest: Omit<SaeJob, "architecture" | "options" | "describe" | "settings">,
+	rest: Omit<SaeJob, "architecture" | "options" | "describe" | "settings" | "finish" | "restore">,
 ): SaeJob {
 	return {
 		...rest,
 		architecture: architecture.name,
 		options: options as SaeJob["options"],
-		describe: (d_in) => architecture.training(options, { d_in, d_sae: rest.d_sae }),
+		describe: (widths) => architecture.training(options, { ...widths, d_sae: rest.d_sae }),
 		settings: architecture.settings(options),
+		...(architecture.finish && { finish: (model) => architecture.finish!(model) }),
+		...(architecture.restore && { restore: (model) => architecture.restore!(model) }),
 	};
 }
 

@@ -32,9 +32,14 @@ export default definePlugin({
 				options: z.object({ k: z.int().min(1).max(512).default(32).describe("Latents kept per row") }),
 				training: ({ k }: { k: number }) => ({
 					parameters: [
-						{ name: "W_dec", shape: ["d_sae", "d_in"], init: { kind: "unit_rows" }, constraint: "unit_rows" },
+						{
+							name: "W_dec",
+							shape: ["d_sae", "d_in"],
+							init: { kind: "random_rows" },
+							constraint: "unit_rows",
+						},
 						{ name: "W_enc", shape: ["d_sae", "d_in"], init: { kind: "copy", of: "W_dec", scale: 1 } },
-						{ name: "b_enc", shape: ["d_sae"], init: { kind: "zeros" } },
+						{ name: "b_enc", shape: ["d_sae"], init: { kind: "constant" } },
 						{ name: "b_dec", shape: ["d_in"], init: { kind: "data_centre", method: "mean" } },
 					],
 					apply_b_dec_to_input: true,
@@ -106,7 +111,7 @@ function reconstruction(k: number): LossTerm {
 		name: "reconstruction",
 		latents: "all",
 		select: { kind: "topk", k },
-		target: "input",
+		target: "data",
 		bias: true,
 		reduction: "sum",
 		weight: 1,

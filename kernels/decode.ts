@@ -2,15 +2,16 @@
 import { GROUP_INDEX, unroll, workgroupSum } from "./wgsl.ts";
 
 export interface DecodeShape {
-	/** Padded d_in. */
+	/** Padded d_out. */
 	readonly width: number;
 	/** Threads that share a row, a power of two. */
 	readonly threads: number;
 	/**
 	 * What the row starts from before its latents are added: nothing, b_dec (a reconstruction), b_dec − x (an
-	 * error), −x, the error of the first term (an error against its residual), or what an earlier shard left.
+	 * error), −x, another error (the first term's, of which this one fits the rest, or that of the part before), or
+	 * what an earlier shard left.
 	 */
-	readonly start: "zero" | "bias" | "bias_minus_x" | "minus_x" | "residual" | "partial";
+	readonly start: "zero" | "bias" | "bias_minus_x" | "minus_x" | "other" | "partial";
 	/** Also write each row's squared norm: set for the last shard of an error. */
 	readonly last: boolean;
 	/** Skip everything while no latent is dead: such a term has nothing to say. */
@@ -32,8 +33,8 @@ export function decodeBindings({
 }
 
 /**
- * Bindings: uniform { rows, first code row, first latent, end latent }, W_dec shard [latents, width], index, value,
- * span, out [code rows, width], then {@link decodeBindings}.
+ * Bindings: uniform { rows, first code row, first latent, end latent, first row of the other error }, W_dec shard
+ * [latents, width], index, value, span, out [code rows, width], then {@link decodeBindings}.
  * out[v] = start + Σ value · W_dec[index] over the entries of v within the shard, in order, float32.
  * One workgroup per row.
  */
@@ -52,7 +53,7 @@ export function decodeRows(shape: DecodeShape): string {
 		bias: (column) => `b_dec[${column}]`,
 		bias_minus_x: (column) => `b_dec[${column}] - x[row * ${lanes}u + ${column}]`,
 		minus_x: (column) => `-x[row * ${lanes}u + ${column}]`,
-		residual: (column) => `out[row * ${lanes}u + ${column}]`,
+		other: (column) => `out[(part.other + row) * ${lanes}u + ${column}]`,
 		partial: (column) => `out[v * ${lanes}u + ${column}]`,
 	};
 	const guarded = (i: number, text: (column: string) => string) => {
@@ -63,7 +64,7 @@ export function decodeRows(shape: DecodeShape): string {
 	return /* wgsl */ `
 ${GROUP_INDEX}
 ${shape.last ? workgroupSum(threads) : ""}
-struct Part { rows: u32, code_row: u32, start: u32, end: u32 }
+struct Part { rows: u32, code_row: u32, start: u32, end: u32, other: u32, unused0: u32, unused1: u32, unused2: u32 }
 @group(0) @binding(0) var<uniform> part: Part;
 @group(0) @binding(1) var<storage, read> w_dec: array<vec4f>;
 @group(0) @binding(2) var<storage, read> index: array<u32>;

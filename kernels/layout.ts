@@ -20,11 +20,14 @@ export interface Shard {
 
 export interface Layout {
 	readonly d_in: number;
+	/** Width of what is reconstructed. */
+	readonly d_out: number;
 	readonly d_sae: number;
 	/** Largest number of rows of a batch. */
 	readonly rows: number;
-	/** d_in, rows and d_sae with padding. Padding is zero and stays zero. */
+	/** d_in, d_out, rows and d_sae with padding. Padding is zero and stays zero. */
 	readonly width: number;
+	readonly outWidth: number;
 	readonly paddedRows: number;
 	readonly latents: number;
 	readonly shards: readonly Shard[];
@@ -36,22 +39,35 @@ export interface Layout {
 const PRE_ACTIVATION_BYTES = 2 ** 30;
 
 export function planLayout(
-	size: { readonly d_in: number; readonly d_sae: number; readonly rows: number },
+	size: { readonly d_in: number; readonly d_out?: number; readonly d_sae: number; readonly rows: number },
 	maxBinding: number,
 ): Layout {
-	const width = roundUp(size.d_in, DEPTH);
-	const latents = roundUp(size.d_sae, TILE);
-	const paddedRows = roundUp(size.rows, TILE);
+	const { d_in, d_out = d_in, d_sae, rows } = size;
+	const width = roundUp(d_in, DEPTH);
+	const outWidth = roundUp(d_out, DEPTH);
+	const latents = roundUp(d_sae, TILE);
+	const paddedRows = roundUp(rows, TILE);
 	// The optimiser keeps two numbers per weight in one buffer, the largest of those that are sharded.
-	const perShard = Math.floor(maxBinding / (width * 8) / TILE) * TILE;
-	if (perShard === 0) throw new GpuError(`rows of d_in ${size.d_in} are too wide for this device`);
+	const perShard = Math.floor(maxBinding / (Math.max(width, outWidth) * 8) / TILE) * TILE;
+	if (perShard === 0) throw new GpuError(`rows of d_in ${d_in} are too wide for this device`);
 	const shards: Shard[] = [];
 	for (let start = 0; start < latents; start += perShard) {
 		shards.push({ start, count: Math.min(perShard, latents - start) });
 	}
 	const budget = Math.min(maxBinding, PRE_ACTIVATION_BYTES);
 	const fitting = Math.max(TILE, Math.floor(budget / (latents * 4) / TILE) * TILE);
-	return { ...size, width, paddedRows, latents, shards, chunkRows: Math.min(paddedRows, fitting) };
+	return {
+		d_in,
+		d_out,
+		d_sae,
+		rows,
+		width,
+		outWidth,
+		paddedRows,
+		latents,
+		shards,
+		chunkRows: Math.min(paddedRows, fitting),
+	};
 }
 
 export function roundUp(value: number, multiple: number): number {

@@ -42,11 +42,14 @@ export function tileGroups(tile: Tile, rows: number, latents: number): [number, 
  * width], b_enc, pre [rows, stride], maxima [rows, stride / 4]. Accumulates in float32. The sizes are not part of the
  * code, so that one compilation serves every SAE.
  */
-export function encoderProduct(tile: Tile): string {
-	return tile.depth === 0 ? direct(tile) : staged(tile);
+export function encoderProduct(tile: Tile, maximaOf: MaximaOf = "value"): string {
+	return tile.depth === 0 ? direct(tile, maximaOf) : staged(tile, maximaOf);
 }
 
-const HEADER = /* wgsl */ `
+/** What the maxima are of: the pre-activations or their absolute values. */
+export type MaximaOf = "value" | "magnitude";
+
+const header = (maximaOf: MaximaOf) => /* wgsl */ `
 struct Place { row: u32, latent: u32, pitch: u32, stride: u32 }
 @group(0) @binding(0) var<uniform> place: Place;
 @group(0) @binding(1) var<storage, read> xc: array<vec4f>;
@@ -60,15 +63,16 @@ fn store(row: u32, shard_latent: u32, product: vec4f) {
 	let value = product + b_enc[column];
 	let at = row * place.stride + column;
 	pre[at] = value;
-	maxima[at] = max(max(value.x, value.y), max(value.z, value.w));
+	let size = ${maximaOf === "value" ? "value" : "abs(value)"};
+	maxima[at] = max(max(size.x, size.y), max(size.z, size.w));
 }
 `;
 
 /** Operands straight from memory: each thread owns `threadRows` rows by four latents. */
-function direct(tile: Tile): string {
+function direct(tile: Tile, maximaOf: MaximaOf): string {
 	const { threadRows } = tile;
 	return /* wgsl */ `
-${HEADER}
+${header(maximaOf)}
 @compute @workgroup_size(${tile.latents / 4}, ${tile.rows / threadRows})
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u) {
 	let row = group.y * ${tile.rows}u + local.y * ${threadRows}u;
@@ -96,7 +100,7 @@ const UNROLLED = 2;
  * Operands staged through workgroup memory, transposed on the way in so that every read there is a vec4.
  * A thread's rows and latents come in runs of four, half a tile apart, which avoids bank conflicts.
  */
-function staged(tile: Tile): string {
+function staged(tile: Tile, maximaOf: MaximaOf): string {
 	const { rows, latents, depth, threadRows, threadLatents } = tile;
 	const columns = latents / threadLatents;
 	const threads = columns * (rows / threadRows);
@@ -122,7 +126,7 @@ function staged(tile: Tile): string {
 				${unroll(threadRows, (i) => unroll(latentRuns, (j) => `${acc(i, j)} += a${Math.floor(i / 4)}[${i % 4}] * b${j};`))}
 			}`;
 	return /* wgsl */ `
-${HEADER}
+${header(maximaOf)}
 var<workgroup> a_tile: array<vec4f, ${(rows * depth) / 4}>;
 var<workgroup> b_tile: array<vec4f, ${(latents * depth) / 4}>;
 

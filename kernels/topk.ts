@@ -1,5 +1,6 @@
 /**
- * Exact, deterministic top-k of each row of pre-activations; only positive values are kept, since ReLU follows.
+ * Exact, deterministic top-k of each row of pre-activations; only positive values are kept, since ReLU follows, or
+ * by magnitude, all but zeros.
  *
  * Candidates are summarised by buckets: the k-th largest bucket maximum is a lower bound for the k-th largest
  * value, and for values in no special order barely more than k candidates pass it. Those are ranked exactly
@@ -23,6 +24,8 @@ export interface TopKShape {
 	readonly threads: number;
 	/** `maxima`: a maximum for every four latents is at hand; `dead`: only the latents of a list take part. */
 	readonly scan: "maxima" | "dead";
+	/** Largest absolute values count, and keep their sign; the maxima are then of absolute values. */
+	readonly magnitude?: boolean;
 }
 
 /**
@@ -32,7 +35,7 @@ export interface TopKShape {
  * One workgroup per row. Entries of a row are written by ascending index, from row · room.
  */
 export function selectTopK(shape: TopKShape): string {
-	const { threads, scan } = shape;
+	const { threads, scan, magnitude = false } = shape;
 	// Rounded up, so that few different kernels are compiled.
 	const room = 2 ** Math.ceil(Math.log2(shape.maxK));
 	const perThread = Math.max(1, (4 * room) / threads);
@@ -72,7 +75,7 @@ var<workgroup> above: array<u32, ${threads}>;
 var<workgroup> equal: array<u32, ${threads}>;
 
 // Positive floats keep their order as integers; what ReLU would drop becomes 0.
-fn key(value: f32) -> u32 { return select(bitcast<u32>(value), 0u, bitcast<u32>(value) > 0x7fffffffu); }
+fn key(value: f32) -> u32 { return ${magnitude ? "bitcast<u32>(value) & 0x7fffffffu" : "select(bitcast<u32>(value), 0u, bitcast<u32>(value) > 0x7fffffffu)"}; }
 
 fn count() -> u32 { return ${dead ? "list[0]" : "chunk.d_sae"}; }
 fn latent(i: u32) -> u32 { return ${dead ? "list[1u + i]" : "i"}; }
@@ -85,7 +88,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
 	let base = chunk_row * chunk.stride;
 	let first = chunk.entry + row * chunk.room;
 	let n = count();
-	let k = min(step.k[chunk.term], chunk.room);
+	let k = min(step.k[chunk.term / 4u][chunk.term % 4u], chunk.room);
 	if (n == 0u) {
 		if (thread == 0u) { span[chunk.code_row + row] = vec2u(first, first); }
 		return;
@@ -146,7 +149,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
 				place += select(0u, candidate_kept[other], candidate_index[other] < index);
 			}
 			out_index[first + place] = index;
-			out_value[first + place] = bitcast<f32>(candidate_key[c]);
+			out_value[first + place] = ${magnitude ? "pre[base + index]" : "bitcast<f32>(candidate_key[c])"};
 		}
 		kept = min(found, k);
 	} else {
@@ -221,7 +224,7 @@ fn select_slowly(thread: u32, base: u32, first: u32, n: u32, k: u32) -> u32 {
 		}
 		if (keep) {
 			out_index[place] = latent(i);
-			out_value[place] = bitcast<f32>(mine);
+			out_value[place] = ${magnitude ? "pre[base + latent(i)]" : "bitcast<f32>(mine)"};
 			place++;
 		}
 	}

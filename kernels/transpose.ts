@@ -50,50 +50,100 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
 }
 `;
 
-/** A latent's entry, ready to be summed: which code row, and what it weighs in each gradient. */
+/** A latent's entry, ready to be summed: which code row, what it weighs in each gradient, and which code it was. */
 export const ENTRY = /* wgsl */ `
-struct Entry { row: u32, decoder: f32, encoder: f32, unused: u32 }
+struct Entry { row: u32, decoder: f32, encoder: f32, code: u32 }
 `;
 export const ENTRY_BYTES = 16;
 
+export interface OrderShape {
+	readonly codeRows: number;
+	/** Rows of a block. */
+	readonly rows: number;
+	/** Code rows of the first term, whose codes say that a latent fires. */
+	readonly firingRows: number;
+	readonly threads: number;
+	/**
+	 * `scaled`: codes are weighed here, by the scale of their block, from element `scaleAt` of the control buffer on.
+	 * Otherwise they come weighed: decoder's and encoder's weight, then shares of further gradients.
+	 */
+	readonly weights: { readonly scaleAt: number } | { readonly shares: number };
+	/** By share, the row of the gradient that it belongs to. */
+	readonly shareRows: readonly number[];
+	/** Rows of the gradient that get the encoder's weights: b_enc's, which is the first, and maybe one for these alone. */
+	readonly encoderRows: readonly number[];
+}
+
+/** Names of the bindings of {@link orderEntries} between `arrived` and `entries`. */
+export function orderBindings({ weights }: OrderShape): ("value" | "slope" | "control" | "weighed")[] {
+	return "scaleAt" in weights ? ["value", "slope", "control"] : ["value", "weighed"];
+}
+
 /**
  * Puts each latent's entries in order of their row and attaches their weights.
- * Bindings: offsets, arrived, value, slope, control (scale of each term from element `scaleAt`), entries [entries],
- * b_enc gradient [latents], counts (cleared for the next step), uniform { d_sae }.
+ * Bindings: uniform { d_sae, stride }, offsets, arrived, {@link orderBindings}, entries [entries], gradient [rows,
+ * stride], counts (cleared for the next step), fired [d_sae] (codes of the first term that are not 0).
  * decoder = value · scale, encoder = slope · scale; b_enc's gradient is the sum of the latter, in row order.
  * Short lists are ranked by comparing; long ones through a bitmap of the code rows. One workgroup per latent.
  */
-export function orderEntries(shape: {
-	codeRows: number;
-	rows: number;
-	threads: number;
-	scaleAt: number;
-}): string {
-	const { threads } = shape;
+export function orderEntries(shape: OrderShape): string {
+	const { threads, weights, shareRows, encoderRows } = shape;
 	const words = Math.ceil(shape.codeRows / 32);
 	const perThread = Math.ceil(words / threads);
+	const stride = "shares" in weights ? 2 + weights.shares : 0;
+	const names = orderBindings(shape);
+	const after = 3 + names.length;
+	/** Shares are summed for each row of the gradient, in row order. */
+	const rows = [...new Set([...encoderRows, ...shareRows])].sort((a, b) => a - b);
+	const share = (row: number, place: string) =>
+		[
+			...(encoderRows.includes(row) ? [`entries[${place}].encoder`] : []),
+			...shareRows.flatMap((of, i) =>
+				of === row ? [`weighed[entries[${place}].code * ${stride}u + ${2 + i}u]`] : [],
+			),
+		].join(" + ");
+	const total = (row: number) => `
+	{
+		var sum = 0.0;
+		for (var i = thread; i < length; i += ${threads}u) { sum += ${share(row, "first + i")}; }
+		slopes[thread] = sum;
+		workgroupBarrier();
+		if (thread == 0u) {
+			var all = 0.0;
+			for (var t = 0u; t < ${threads}u; t++) { all += slopes[t]; }
+			gradient[${row}u * size.y + latent] = all;
+		}
+		workgroupBarrier();
+	}`;
 	return /* wgsl */ `
 ${GROUP_INDEX}
 ${ENTRY}
-@group(0) @binding(0) var<storage, read> offsets: array<u32>;
-@group(0) @binding(1) var<storage, read> arrived: array<vec2u>;
-@group(0) @binding(2) var<storage, read> value: array<f32>;
-@group(0) @binding(3) var<storage, read> slope: array<f32>;
-@group(0) @binding(4) var<storage, read> control: array<f32>;
-@group(0) @binding(5) var<storage, read_write> entries: array<Entry>;
-@group(0) @binding(6) var<storage, read_write> gradient: array<f32>;
-@group(0) @binding(7) var<storage, read_write> counts: array<u32>;
-@group(0) @binding(8) var<uniform> size: vec4u;
+@group(0) @binding(0) var<uniform> size: vec4u;
+@group(0) @binding(1) var<storage, read> offsets: array<u32>;
+@group(0) @binding(2) var<storage, read> arrived: array<vec2u>;
+${names.map((name, i) => `@group(0) @binding(${3 + i}) var<storage, read> ${name}: array<f32>;`).join("\n")}
+@group(0) @binding(${after}) var<storage, read_write> entries: array<Entry>;
+@group(0) @binding(${after + 1}) var<storage, read_write> gradient: array<f32>;
+@group(0) @binding(${after + 2}) var<storage, read_write> counts: array<u32>;
+@group(0) @binding(${after + 3}) var<storage, read_write> fired: array<u32>;
 
 var<workgroup> bits: array<atomic<u32>, ${words}>;
 var<workgroup> before: array<u32, ${threads}>;
 var<workgroup> rows: array<u32, ${SHORT}>;
-var<workgroup> slopes: array<f32, ${SHORT}>;
+var<workgroup> slopes: array<f32, ${Math.max(SHORT, threads)}>;
+var<workgroup> fires: atomic<u32>;
 
 fn weigh(place: u32, row: u32, e: u32) -> f32 {
-	let scale = control[${shape.scaleAt}u + row / ${shape.rows}u];
-	let encoder = slope[e] * scale;
-	entries[place] = Entry(row, value[e] * scale, encoder, 0u);
+	${
+		"scaleAt" in weights
+			? `let scale = control[${weights.scaleAt}u + row / ${shape.rows}u];
+	let decoder = value[e] * scale;
+	let encoder = slope[e] * scale;`
+			: `let decoder = weighed[e * ${stride}u];
+	let encoder = weighed[e * ${stride}u + 1u];`
+	}
+	if (row < ${shape.firingRows}u && value[e] != 0.0) { atomicAdd(&fires, 1u); }
+	entries[place] = Entry(row, decoder, encoder, e);
 	return encoder;
 }
 
@@ -105,9 +155,13 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
 	let length = offsets[latent + 1u] - first;
 	if (thread == 0u) { counts[latent] = 0u; }
 	if (length == 0u) {
-		if (thread == 0u) { gradient[latent] = 0.0; }
+		if (thread == 0u) {
+			${rows.map((row) => `gradient[${row}u * size.y + latent] = 0.0;`).join(" ")}
+			fired[latent] = 0u;
+		}
 		return;
 	}
+	if (thread == 0u) { atomicStore(&fires, 0u); }
 	if (length <= ${SHORT}u) {
 		for (var i = thread; i < length; i += ${threads}u) { rows[i] = arrived[first + i].x; }
 		workgroupBarrier();
@@ -118,47 +172,46 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
 			slopes[place] = weigh(first + place, mine.x, mine.y);
 		}
 		workgroupBarrier();
-		if (thread == 0u) {
+		if (thread == 0u) { fired[latent] = atomicLoad(&fires); }
+		${
+			shareRows.length === 0
+				? `if (thread == 0u) {
 			var sum = 0.0;
 			for (var i = 0u; i < length; i++) { sum += slopes[i]; }
 			gradient[latent] = sum;
 		}
-		return;
+		return;`
+				: "storageBarrier();\n\t\tworkgroupBarrier();"
+		}
+	} else {
+		for (var w = thread; w < ${words}u; w += ${threads}u) { atomicStore(&bits[w], 0u); }
+		workgroupBarrier();
+		for (var i = thread; i < length; i += ${threads}u) {
+			let row = arrived[first + i].x;
+			atomicOr(&bits[row / 32u], 1u << (row % 32u));
+		}
+		workgroupBarrier();
+		// Each thread counts a run of words; a second pass over the runs before it gives every word its first place.
+		let run = thread * ${perThread}u;
+		var own = 0u;
+		for (var w = run; w < min(run + ${perThread}u, ${words}u); w++) { own += countOneBits(atomicLoad(&bits[w])); }
+		before[thread] = own;
+		workgroupBarrier();
+		for (var i = thread; i < length; i += ${threads}u) {
+			let mine = arrived[first + i];
+			let word = mine.x / 32u;
+			let owner = word / ${perThread}u;
+			var place = 0u;
+			for (var t = 0u; t < owner; t++) { place += before[t]; }
+			for (var w = owner * ${perThread}u; w < word; w++) { place += countOneBits(atomicLoad(&bits[w])); }
+			place += countOneBits(atomicLoad(&bits[word]) & ((1u << (mine.x % 32u)) - 1u));
+			_ = weigh(first + place, mine.x, mine.y);
+		}
+		storageBarrier();
+		workgroupBarrier();
+		if (thread == 0u) { fired[latent] = atomicLoad(&fires); }
 	}
-	for (var w = thread; w < ${words}u; w += ${threads}u) { atomicStore(&bits[w], 0u); }
-	workgroupBarrier();
-	for (var i = thread; i < length; i += ${threads}u) {
-		let row = arrived[first + i].x;
-		atomicOr(&bits[row / 32u], 1u << (row % 32u));
-	}
-	workgroupBarrier();
-	// Each thread counts a run of words; a second pass over the runs before it gives every word its first place.
-	let run = thread * ${perThread}u;
-	var own = 0u;
-	for (var w = run; w < min(run + ${perThread}u, ${words}u); w++) { own += countOneBits(atomicLoad(&bits[w])); }
-	before[thread] = own;
-	workgroupBarrier();
-	for (var i = thread; i < length; i += ${threads}u) {
-		let mine = arrived[first + i];
-		let word = mine.x / 32u;
-		let owner = word / ${perThread}u;
-		var place = 0u;
-		for (var t = 0u; t < owner; t++) { place += before[t]; }
-		for (var w = owner * ${perThread}u; w < word; w++) { place += countOneBits(atomicLoad(&bits[w])); }
-		place += countOneBits(atomicLoad(&bits[word]) & ((1u << (mine.x % 32u)) - 1u));
-		_ = weigh(first + place, mine.x, mine.y);
-	}
-	storageBarrier();
-	workgroupBarrier();
-	var sum = 0.0;
-	for (var i = thread; i < length; i += ${threads}u) { sum += entries[first + i].encoder; }
-	slopes[thread] = sum;
-	workgroupBarrier();
-	if (thread == 0u) {
-		var total = 0.0;
-		for (var t = 0u; t < ${threads}u; t++) { total += slopes[t]; }
-		gradient[latent] = total;
-	}
+	${rows.map(total).join("\n")}
 }
 `;
 }

@@ -16,7 +16,7 @@ fn adam(weight: ${type}, gradient: ${type}, m: ptr<function, ${type}>, v: ptr<fu
 `;
 
 export interface UpdateRowsShape {
-	/** Padded d_in. */
+	/** Padded columns of the matrix. */
 	readonly width: number;
 	/** Threads that share a row, a power of two. */
 	readonly threads: number;
@@ -28,7 +28,15 @@ export interface UpdateRowsShape {
 	readonly unitRows: boolean;
 	/** `norm` only measures the gradient (for clipping), `update` applies it. */
 	readonly mode: "norm" | "update";
+	/** A further part of the gradient: a multiple of one row for every latent, or of the row's own direction. */
+	readonly further?: Further;
 }
+
+export type Further =
+	/** factor[latent] · sums. */
+	| { readonly kind: "row" }
+	/** factor[latent] · each block of the row's columns, brought to norm 1; inverse norms by latent and block. */
+	| { readonly kind: "direction"; readonly blocks: number; readonly columns: number };
 
 /** Entries that one workgroup sums in a row; a latent with more is summed in segments of this many, side by side. */
 export const SEGMENT = 128;
@@ -105,14 +113,16 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
 /**
  * Bindings: uniform { first latent, latents, unused, unused }, offsets, entries, source rows (errors or centred
  * inputs), control, segment offsets, partial sums of segments; then for `update` moments shard [latents, 2, width],
- * for `norm` the squared norms [latents]; then, unless only measured and free of constraints, weights shard
- * [latents, width]; then for `update` the step uniform. One workgroup per latent of the shard.
+ * for `norm` the squared norms [latents]; then, unless only measured and neither constrained nor directed, weights
+ * shard [latents, width]; then for `update` the step uniform; then with a further part factors [latents] and its sums
+ * [width] or inverse norms [latents, blocks]. One workgroup per latent of the shard.
  */
 export function updateRows(shape: UpdateRowsShape): string {
-	const { unitRows, mode } = shape;
+	const { unitRows, mode, further } = shape;
 	const { lanes, each, column, guarded, declare, sumEntries } = summation(shape);
 	const updates = mode === "update";
-	const needsWeights = unitRows || updates;
+	const needsWeights = rowNeedsWeights(shape);
+	const next = 8 + (needsWeights ? 1 : 0) + (updates ? 1 : 0);
 	return /* wgsl */ `
 ${updates ? STEP_PARAMS : ""}
 ${GROUP_INDEX}
@@ -129,6 +139,12 @@ struct Part { start: u32, count: u32, unused0: u32, unused1: u32 }
 @group(0) @binding(7) var<storage, read_write> ${updates ? "moments: array<vec4f>" : "norms: array<f32>"};
 ${needsWeights ? `@group(0) @binding(8) var<storage, ${updates ? "read_write" : "read"}> weights: array<vec4f>;` : ""}
 ${updates ? `@group(0) @binding(9) var<uniform> step: Step;\n${ADAM("vec4f")}` : ""}
+${
+	further
+		? `@group(0) @binding(${next}) var<storage, read> factors: array<f32>;
+@group(0) @binding(${next + 1}) var<storage, read> ${further.kind === "row" ? "sums: array<vec4f>" : "inverse: array<f32>"};`
+		: ""
+}
 
 @compute @workgroup_size(${shape.threads})
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) thread: u32) {
@@ -152,6 +168,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
 			? unroll(each, (i) => `var w${i} = vec4f(); ${guarded(i, `w${i} = weights[base + ${column(i)}];`)}`)
 			: ""
 	}
+	${further ? add(further) : ""}
 	${
 		unitRows
 			? `var along = 0.0;
@@ -163,6 +180,24 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
 	${updates ? apply() : measure(each)}
 }
 `;
+
+	function add(part: Further): string {
+		if (part.kind === "row") {
+			return `let factor = factors[latent];
+	if (factor != 0.0) { ${unroll(each, (i) => guarded(i, `g${i} += factor * sums[${column(i)}];`))} }`;
+		}
+		const one = (i: number, j: number) =>
+			`inverse[latent * ${part.blocks}u + min((${column(i)} * 4u + ${j}u) / ${part.columns}u, ${part.blocks - 1}u)]`;
+		return `let factor = factors[latent];
+	${unroll(each, (i) =>
+		guarded(
+			i,
+			part.blocks === 1
+				? `g${i} += factor * inverse[latent] * w${i};`
+				: `g${i} += factor * vec4f(${[0, 1, 2, 3].map((j) => one(i, j)).join(", ")}) * w${i};`,
+		),
+	)}`;
+	}
 
 	function apply(): string {
 		return `
@@ -190,6 +225,11 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
 	}
 }
 
+/** Whether the kernel reads the weights: it does, unless it only measures a gradient that does not depend on them. */
+export function rowNeedsWeights({ unitRows, mode, further }: UpdateRowsShape): boolean {
+	return unitRows || mode === "update" || further?.kind === "direction";
+}
+
 function measure(each: number): string {
 	return `
 	var square = 0.0;
@@ -200,6 +240,7 @@ function measure(each: number): string {
 
 /**
  * Bindings: step uniform, gradient [n], control, weights [n], moments [2 n], uniform { n }. A thread per number.
+ * Weights may be followed by numbers that are no parameters.
  */
 export const UPDATE_VECTOR = /* wgsl */ `
 ${STEP_PARAMS}
@@ -225,16 +266,16 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
 `;
 
 /**
- * b_dec's gradient: the errors of every term that holds it, minus what flows back through the encoder's input.
- * Bindings: control, error sums [terms, width], through [width] (W_encᵀ · b_enc gradient, with `centre` only), out
+ * b_dec's gradient: the errors of every term that learns it, at its first block, minus what flows back through the encoder's input.
+ * Bindings: control, error sums [blocks, width], through [width] (W_encᵀ · b_enc gradient, with `centre` only), out
  * [width]. A thread per column.
  */
 export function decoderBiasGradient(shape: {
 	width: number;
-	terms: readonly number[];
+	blocks: readonly number[];
 	centre: boolean;
 }): string {
-	const { width, terms, centre } = shape;
+	const { width, blocks, centre } = shape;
 	return /* wgsl */ `
 @group(0) @binding(0) var<storage, read> control: array<f32>;
 @group(0) @binding(1) var<storage, read> sums: array<f32>;
@@ -246,9 +287,27 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
 	let column = id.x;
 	if (column >= ${width}u) { return; }
 	var gradient = 0.0;
-	${terms.map((term, slot) => `gradient += control[${CONTROL.scale + term}] * sums[${slot * width}u + column];`).join("\n\t")}
+	${blocks.map((block, slot) => `gradient += control[${CONTROL.scale + block}] * sums[${slot * width}u + column];`).join("\n\t")}
 	${centre ? "gradient -= through[column];" : ""}
 	out[column] = gradient;
 }
 `;
 }
+
+/** average = ema · average + (1 − ema) · weights. Bindings: step uniform, control, weights, average, uniform { n }. A thread per number. */
+export const AVERAGE = /* wgsl */ `
+${STEP_PARAMS}
+${GROUP_INDEX}
+@group(0) @binding(0) var<uniform> step: Step;
+@group(0) @binding(1) var<storage, read> control: array<f32>;
+@group(0) @binding(2) var<storage, read> weights: array<f32>;
+@group(0) @binding(3) var<storage, read_write> average: array<f32>;
+@group(0) @binding(4) var<uniform> size: vec4u;
+
+@compute @workgroup_size(64)
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) thread: u32) {
+	let i = group_index(group, groups) * 64u + thread;
+	if (i >= size.x || control[${CONTROL.stopped}] != 0.0) { return; }
+	average[i] = step.ema * average[i] + (1.0 - step.ema) * weights[i];
+}
+`;

@@ -52,7 +52,7 @@ export default definePlugin({
 			name,
 			latents: "all",
 			select: { kind: "topk", k },
-			target: "input",
+			target: "data",
 			bias: true,
 			reduction: "sum",
 			weight,
@@ -66,13 +66,19 @@ export default definePlugin({
 				options,
 				training: (o: Options, { d_in, d_sae }) => ({
 					parameters: [
-						{ name: "W_dec", shape: ["d_sae", "d_in"], init: { kind: "unit_rows" }, constraint: "unit_rows" },
+						{
+							name: "W_dec",
+							shape: ["d_sae", "d_out"],
+							init: { kind: "random_rows" },
+							constraint: "unit_rows",
+						},
 						{ name: "W_enc", shape: ["d_sae", "d_in"], init: { kind: "copy", of: "W_dec", scale: 1 } },
-						{ name: "b_enc", shape: ["d_sae"], init: { kind: "zeros" } },
+						{ name: "b_enc", shape: ["d_sae"], init: { kind: "constant" } },
 						{
 							name: "b_dec",
-							shape: ["d_in"],
-							init: o.pre_bias === "zeros" ? { kind: "zeros" } : { kind: "data_centre", method: o.pre_bias },
+							shape: ["d_out"],
+							init:
+								o.pre_bias === "zeros" ? { kind: "constant" } : { kind: "data_centre", method: o.pre_bias },
 						},
 					],
 					apply_b_dec_to_input: true,

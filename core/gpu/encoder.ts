@@ -1,7 +1,7 @@
-/** The encoder product and what follows it, chunk by chunk, so that pre-activations need bounded memory. */
+/** The encoder product, chunk by chunk, so that pre-activations need bounded memory. */
 import type { Gpu } from "../../kernels/gpu.ts";
 import type { Layout } from "../../kernels/layout.ts";
-import { encoderProduct, GROUP, tileFor, tileGroups } from "../../kernels/matmul.ts";
+import { encoderProduct, GROUP, type MaximaOf, tileFor, tileGroups } from "../../kernels/matmul.ts";
 import { type Dispatch, dispatch } from "../../kernels/program.ts";
 import type { ParameterStore } from "./parameters.ts";
 
@@ -11,43 +11,50 @@ export interface Chunk {
 	/** Their maxima over every four latents. */
 	readonly maxima: GPUBuffer;
 	readonly firstRow: number;
+	/** Rows of the chunk, padding included. */
 	readonly chunkRows: number;
+	readonly product: readonly Dispatch[];
 }
 
-/**
- * Dispatches that encode `xc` [paddedRows, width] and, for every chunk, those that `select` adds. `allocate` makes
- * the buffers in between, which belong to the caller.
- */
-export function encoderDispatches(
-	gpu: Gpu,
-	layout: Layout,
-	inputs: { readonly xc: GPUBuffer; readonly parameters: ParameterStore },
-	allocate: (label: string, floats: number) => GPUBuffer,
-	select: (chunk: Chunk) => Dispatch[],
-): Dispatch[] {
+export interface EncoderOptions {
+	/** What is encoded, [paddedRows, width]. */
+	readonly input: GPUBuffer;
+	readonly parameters: ParameterStore;
+	readonly maximaOf: MaximaOf;
+	/** Every chunk keeps memory of its own, for selections that look at the whole batch before they decide. */
+	readonly keep: boolean;
+	/** Makes the buffers in between, which belong to the caller. */
+	allocate(label: string, floats: number): GPUBuffer;
+}
+
+/** The chunks of a batch, each with the dispatches that make its pre-activations. */
+export function encoderChunks(gpu: Gpu, layout: Layout, options: EncoderOptions): Chunk[] {
 	const { width, latents, chunkRows, shards } = layout;
+	const { input, parameters, maximaOf, keep, allocate } = options;
 	const tile = tileFor(gpu.info);
-	const code = encoderProduct(tile);
-	const pre = allocate("pre-activations", chunkRows * latents);
-	const maxima = allocate("pre-activation maxima", (chunkRows * latents) / GROUP);
-	const dispatches: Dispatch[] = [];
+	const code = encoderProduct(tile, maximaOf);
+	const room = () => ({
+		pre: allocate("pre-activations", chunkRows * latents),
+		maxima: allocate("pre-activation maxima", (chunkRows * latents) / GROUP),
+	});
+	let memory = room();
+	const chunks: Chunk[] = [];
 	for (let firstRow = 0; firstRow < layout.rows; firstRow += chunkRows) {
+		if (keep && firstRow > 0) memory = room();
+		const { pre, maxima } = memory;
 		const rows = Math.min(chunkRows, layout.paddedRows - firstRow);
-		for (const [s, shard] of shards.entries()) {
+		const product = shards.map((shard, s) => {
 			const place = gpu.uniform("place", 16);
 			gpu.write(place, new Uint32Array([firstRow, shard.start, width / 4, latents / 4]));
-			const { W_enc, b_enc } = inputs.parameters;
-			dispatches.push(
-				dispatch(
-					gpu,
-					"encoder product",
-					code,
-					[place, inputs.xc, W_enc[s]!, b_enc, pre, maxima],
-					tileGroups(tile, rows, shard.count),
-				),
+			return dispatch(
+				gpu,
+				"encoder product",
+				code,
+				[place, input, parameters.W_enc.weights[s]!, parameters.row("b_enc"), pre, maxima],
+				tileGroups(tile, rows, shard.count),
 			);
-		}
-		dispatches.push(...select({ pre, maxima, firstRow, chunkRows: rows }));
+		});
+		chunks.push({ pre, maxima, firstRow, chunkRows: rows, product });
 	}
-	return dispatches;
+	return chunks;
 }

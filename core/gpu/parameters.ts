@@ -1,50 +1,128 @@
 /** An SAE's parameters on the device, with the optimiser's state beside them when they are trained. */
 import type { Gpu } from "../../kernels/gpu.ts";
-import { type Layout, padRows, unpadRows } from "../../kernels/layout.ts";
+import { type Layout, padRows, type Shard, unpadRows } from "../../kernels/layout.ts";
+import type { Binding } from "../../kernels/program.ts";
+
+/** A matrix with one row per latent, in shards. */
+export interface Matrix {
+	readonly columns: number;
+	/** `columns` with padding. */
+	readonly width: number;
+	readonly weights: readonly GPUBuffer[];
+	/** Adam's two averages, row by row; none unless the matrix is trained. */
+	readonly moments: readonly GPUBuffer[];
+	/** The running mean of the weights, when one is kept. */
+	readonly average: readonly GPUBuffer[];
+}
+
+/** Numbers in a row, with Adam's averages behind each other. */
+export interface Vector {
+	readonly length: number;
+	readonly padded: number;
+	readonly weights: GPUBuffer;
+	readonly moments: GPUBuffer;
+	readonly average: GPUBuffer | undefined;
+}
+
+/** What a run keeps besides parameters; float32 unless `since`. */
+export interface StateSizes {
+	/** Numbers of the selection's thresholds: 1, d_sae or none. */
+	readonly threshold: number;
+	/** Whether how often each latent fires is tracked. */
+	readonly density: boolean;
+}
+
+export interface StoreOptions {
+	/** Names of the [d_sae] arrays besides b_enc. */
+	readonly vectors: readonly string[];
+	/** Rows of numbers that formulas may name, but that are no parameters. */
+	readonly derived: readonly string[];
+	readonly trained: boolean;
+	readonly averaged: boolean;
+	readonly state: StateSizes;
+}
 
 /**
- * `W_enc` and `W_dec` [d_sae, d_in] in shards, `b_enc` [d_sae], `b_dec` [d_in], all float32. With `moments`, Adam's
- * two averages of each, and `since`: tokens since each latent last fired.
+ * `W_enc` [d_sae, d_in] and `W_dec` [d_sae, d_out] in shards, [d_sae] vectors with `b_enc` first, `b_dec` [d_out], all
+ * float32. With `trained`, Adam's two averages of each, and `since`: tokens since each latent last fired.
  */
 export class ParameterStore {
-	readonly W_enc: readonly GPUBuffer[];
-	readonly W_dec: readonly GPUBuffer[];
-	readonly b_enc: GPUBuffer;
-	readonly b_dec: GPUBuffer;
+	readonly W_enc: Matrix;
+	readonly W_dec: Matrix;
+	/** [vectors, latents]: b_enc, the other [d_sae] parameters, and what is derived. */
+	readonly vectors: Vector;
+	readonly vectorNames: readonly string[];
+	readonly b_dec: Vector;
 	readonly since: GPUBuffer;
-	/** Two arrays per parameter: per row for matrices, one after the other for vectors. */
-	readonly moments: {
-		readonly W_enc: readonly GPUBuffer[];
-		readonly W_dec: readonly GPUBuffer[];
-		readonly b_enc: GPUBuffer;
-		readonly b_dec: GPUBuffer;
-	};
+	readonly threshold: GPUBuffer;
+	readonly density: GPUBuffer;
+	/** Every array of a training state, in the order checkpoints hold them. */
+	readonly arrays: readonly string[];
 	readonly #gpu: Gpu;
 	readonly #layout: Layout;
+	readonly #parameters: readonly string[];
+	readonly #state: StateSizes;
 
-	constructor(gpu: Gpu, layout: Layout, options: { readonly moments: boolean }) {
+	constructor(gpu: Gpu, layout: Layout, options: StoreOptions) {
 		this.#gpu = gpu;
 		this.#layout = layout;
-		const { width, latents, shards } = layout;
-		const copies = options.moments ? 2 : 0;
-		const matrix = (label: string, perWeight: number) =>
-			perWeight === 0 ? [] : shards.map(({ count }) => gpu.buffer(label, count * width * 4 * perWeight));
-		this.W_enc = matrix("W_enc", 1);
-		this.W_dec = matrix("W_dec", 1);
-		this.b_enc = gpu.buffer("b_enc", latents * 4);
-		this.b_dec = gpu.buffer("b_dec", width * 4);
+		this.#state = options.state;
+		const { latents, shards } = layout;
+		const { trained, averaged, state } = options;
+		const matrix = (name: string, columns: number, width: number): Matrix => {
+			const make = (label: string, copies: number) =>
+				copies === 0 ? [] : shards.map(({ count }) => gpu.buffer(label, count * width * 4 * copies));
+			return {
+				columns,
+				width,
+				weights: make(name, 1),
+				moments: make(`${name} moments`, trained ? 2 : 0),
+				average: make(`${name} average`, averaged ? 1 : 0),
+			};
+		};
+		const vector = (name: string, length: number, padded: number, parameters = padded): Vector => ({
+			length,
+			padded,
+			weights: gpu.buffer(name, padded * 4),
+			moments: gpu.buffer(`${name} moments`, trained ? parameters * 8 : 0),
+			average: averaged ? gpu.buffer(`${name} average`, parameters * 4) : undefined,
+		});
+		this.#parameters = ["b_enc", ...options.vectors];
+		this.vectorNames = [...this.#parameters, ...options.derived];
+		this.W_enc = matrix("W_enc", layout.d_in, layout.width);
+		this.W_dec = matrix("W_dec", layout.d_out, layout.outWidth);
+		const trainable = this.#parameters.length * latents;
+		this.vectors = vector("latent vectors", trainable, this.vectorNames.length * latents, trainable);
+		this.b_dec = vector("b_dec", layout.d_out, layout.outWidth);
 		this.since = gpu.buffer("since", latents * 4);
-		this.moments = {
-			W_enc: matrix("W_enc moments", copies),
-			W_dec: matrix("W_dec moments", copies),
-			b_enc: gpu.buffer("b_enc moments", latents * 4 * copies),
-			b_dec: gpu.buffer("b_dec moments", width * 4 * copies),
+		this.threshold = gpu.buffer("thresholds", state.threshold * 4);
+		this.density = gpu.buffer("densities", state.density ? latents * 4 : 0);
+		const named = ["W_enc", "W_dec", ...this.#parameters, "b_dec"];
+		this.arrays = [
+			...named,
+			...named.flatMap((name) =>
+				name.startsWith("W_") ? [`moments.${name}`] : [`moments.${name}.mean`, `moments.${name}.square`],
+			),
+			...(averaged ? named.map((name) => `average.${name}`) : []),
+			"since",
+			...(state.threshold > 0 ? ["threshold"] : []),
+			...(state.density ? ["density"] : []),
+		];
+	}
+
+	/** The latent vectors' row of this name, [latents]. */
+	row(name: string): Binding {
+		const { latents } = this.#layout;
+		return {
+			buffer: this.vectors.weights,
+			offset: this.vectorNames.indexOf(name) * latents * 4,
+			size: latents * 4,
 		};
 	}
 
 	/** Writes one array by its name, as {@link read} gave it. */
 	write(name: string, data: Float32Array | Uint32Array): void {
-		const { width, d_in, shards } = this.#layout;
+		const { shards } = this.#layout;
 		const place = this.#place(name);
 		if (place.kind === "vector") {
 			const padded =
@@ -53,19 +131,18 @@ export class ParameterStore {
 			this.#gpu.write(place.buffer, padded, place.offset);
 			return;
 		}
+		const { columns, width } = place.matrix;
 		for (const [s, { start, count }] of shards.entries()) {
-			const rows = (data as Float32Array).subarray(
-				start * d_in * place.copies,
-				(start + count) * d_in * place.copies,
-			);
-			const padded = padRows(rows, d_in, width, count * place.copies);
+			const from = start * columns * place.copies;
+			const rows = (data as Float32Array).subarray(from, from + count * columns * place.copies);
+			const padded = padRows(rows, columns, width, count * place.copies);
 			this.#gpu.write(place.buffers[s]!, padded as Float32Array<ArrayBuffer>);
 		}
 	}
 
-	/** Reads one array: a parameter, `moments.` and its name, or `since`. */
+	/** Reads one array: a parameter, `moments.` and its name, `average.` and its name, or a state. */
 	async read(name: string): Promise<Float32Array | Uint32Array> {
-		const { width, d_in, d_sae, shards } = this.#layout;
+		const { d_sae, shards } = this.#layout;
 		const place = this.#place(name);
 		if (place.kind === "vector") {
 			const bytes = await this.#gpu.read(place.buffer, place.offset, place.padded * 4);
@@ -73,79 +150,56 @@ export class ParameterStore {
 				? new Uint32Array(bytes, 0, place.length)
 				: new Float32Array(bytes, 0, place.length);
 		}
-		const all = new Float32Array(d_sae * d_in * place.copies);
+		const { columns, width } = place.matrix;
+		const all = new Float32Array(d_sae * columns * place.copies);
 		for (const [s, { start, count }] of shards.entries()) {
-			const rows = Math.min(count, d_sae - start) * place.copies;
+			const rows = rowsOf({ start, count }, d_sae) * place.copies;
 			if (rows <= 0) continue;
 			const bytes = await this.#gpu.read(place.buffers[s]!, 0, rows * width * 4);
-			all.set(unpadRows(new Float32Array(bytes), d_in, width, rows), start * d_in * place.copies);
+			all.set(unpadRows(new Float32Array(bytes), columns, width, rows), start * columns * place.copies);
 		}
 		return all;
 	}
 
 	/** Frees the memory; reads and writes fail afterwards. */
 	close(): void {
-		const { W_enc, W_dec, b_enc, b_dec } = this.moments;
-		const all = [
-			this.W_enc,
-			this.W_dec,
-			this.b_enc,
-			this.b_dec,
-			this.since,
-			W_enc,
-			W_dec,
-			b_enc,
-			b_dec,
-		].flat();
-		for (const buffer of all) buffer.destroy();
+		const { W_enc, W_dec, vectors, b_dec, since, threshold, density } = this;
+		const matrices = [W_enc, W_dec].flatMap((m) => [...m.weights, ...m.moments, ...m.average]);
+		const rows = [vectors, b_dec].flatMap((v) => [v.weights, v.moments, ...(v.average ? [v.average] : [])]);
+		for (const buffer of [...matrices, ...rows, since, threshold, density]) buffer.destroy();
 	}
 
 	#place(name: string) {
-		const { width, latents, d_in, d_sae } = this.#layout;
+		const { latents, d_sae } = this.#layout;
 		const vector = (buffer: GPUBuffer, length: number, padded: number, offset = 0) =>
-			({ kind: "vector", buffer, length, padded, offset }) as const;
-		const matrix = (buffers: readonly GPUBuffer[], copies: number) =>
-			({ kind: "matrix", buffers, copies }) as const;
-		switch (name) {
-			case "W_enc":
-				return matrix(this.W_enc, 1);
-			case "W_dec":
-				return matrix(this.W_dec, 1);
-			case "b_enc":
-				return vector(this.b_enc, d_sae, latents);
-			case "b_dec":
-				return vector(this.b_dec, d_in, width);
-			case "since":
-				return vector(this.since, d_sae, latents);
-			case "moments.W_enc":
-				return matrix(this.moments.W_enc, 2);
-			case "moments.W_dec":
-				return matrix(this.moments.W_dec, 2);
-			case "moments.b_enc.mean":
-				return vector(this.moments.b_enc, d_sae, latents);
-			case "moments.b_enc.square":
-				return vector(this.moments.b_enc, d_sae, latents, latents * 4);
-			case "moments.b_dec.mean":
-				return vector(this.moments.b_dec, d_in, width);
-			case "moments.b_dec.square":
-				return vector(this.moments.b_dec, d_in, width, width * 4);
-			default:
-				throw new Error(`no array named ${name}`);
+			({ kind: "vector", buffer, length, padded, offset: offset * 4 }) as const;
+		const [, prefix = "", base = "", part = ""] =
+			/^(?:(moments|average)\.)?(\w+?)(?:\.(mean|square))?$/.exec(name) ?? [];
+		if (base === "W_enc" || base === "W_dec") {
+			const matrix = this[base];
+			const buffers = prefix === "" ? matrix.weights : prefix === "moments" ? matrix.moments : matrix.average;
+			return { kind: "matrix", matrix, buffers, copies: prefix === "moments" ? 2 : 1 } as const;
 		}
+		if (base === "since") return vector(this.since, d_sae, latents);
+		if (base === "density") return vector(this.density, d_sae, latents);
+		if (base === "threshold") {
+			return vector(this.threshold, this.#state.threshold, this.#state.threshold);
+		}
+		const row = this.#parameters.indexOf(base);
+		if (base !== "b_dec" && row < 0) throw new Error(`no array named ${name}`);
+		const owner = base === "b_dec" ? this.b_dec : this.vectors;
+		const length = base === "b_dec" ? owner.length : d_sae;
+		const padded = base === "b_dec" ? owner.padded : latents;
+		const first = base === "b_dec" ? 0 : row * latents;
+		if (prefix === "moments") {
+			const squares = base === "b_dec" ? owner.padded : this.#parameters.length * latents;
+			return vector(owner.moments, length, padded, first + (part === "square" ? squares : 0));
+		}
+		return vector(prefix === "average" ? owner.average! : owner.weights, length, padded, first);
 	}
 }
 
-/** Every array of a training state, in the order checkpoints hold them. */
-export const TRAINING_ARRAYS = [
-	"W_enc",
-	"W_dec",
-	"b_enc",
-	"b_dec",
-	"moments.W_enc",
-	"moments.W_dec",
-	"moments.b_enc.mean",
-	"moments.b_enc.square",
-	"moments.b_dec.mean",
-	"moments.b_dec.square",
-	"since",
-] as const;
+/** Latents of a shard that are no padding. */
+export function rowsOf({ start, count }: Shard, d_sae: number): number {
+	return Math.max(0, Math.min(count, d_sae - start));
+}

@@ -7,10 +7,9 @@ import { dirname } from "node:path";
 import { z } from "zod";
 import { EXIT, SaeError } from "../errors.ts";
 import { openSafetensors, readFloat32, type TensorToWrite, writeSafetensors } from "../files/safetensors.ts";
-import { TRAINING_ARRAYS } from "../gpu/parameters.ts";
 import type { TrainStep } from "./step.ts";
 
-const FORMAT = "saeflow-training-1";
+const FORMAT = "saeflow-training-2";
 
 const State = z.object({
 	/** Updates made. */
@@ -45,8 +44,8 @@ export async function writeCheckpoint(
 		{ name: "held_out", dtype: "f32", shape: [held_out.length], data: held_out },
 	];
 	for (const [sae, step] of Object.entries(steps)) {
-		for (const name of TRAINING_ARRAYS) {
-			const data = await step.parameters.read(name);
+		for (const name of step.arrays) {
+			const data = await step.readArray(name);
 			const dtype = data instanceof Uint32Array ? "u32" : "f32";
 			tensors.push({ name: `${sae}/${name}`, dtype, shape: [data.length], data });
 		}
@@ -68,14 +67,16 @@ export async function openCheckpoint(path: string): Promise<Checkpoint> {
 		held_out: await readFloat32(file, "held_out"),
 		async arrays(sae) {
 			const arrays: Record<string, Float32Array | Uint32Array> = {};
-			for (const name of TRAINING_ARRAYS) {
-				const key = `${sae}/${name}`;
-				const info = file.tensors.get(key);
-				if (!info) throw new SaeError(`${path}: has no ${key}; was the run started with other SAEs?`);
+			const prefix = `${sae}/`;
+			for (const [key, info] of file.tensors) {
+				if (!key.startsWith(prefix)) continue;
 				const bytes = await file.readElements(key, 0, info.shape[0] ?? 0);
 				const whole = bytes.slice();
-				arrays[name] = info.dtype === "u32" ? new Uint32Array(whole.buffer) : new Float32Array(whole.buffer);
+				arrays[key.slice(prefix.length)] =
+					info.dtype === "u32" ? new Uint32Array(whole.buffer) : new Float32Array(whole.buffer);
 			}
+			if (!arrays.W_enc)
+				throw new SaeError(`${path}: has no ${prefix}W_enc; was the run started with other SAEs?`);
 			return arrays;
 		},
 		close: () => file.close(),

@@ -1,60 +1,71 @@
 /** First values of an architecture's parameters, from their description, a sample of the data and a seed. */
-import type { Initialisation, ParameterSpec, TrainingSpec } from "../architecture.ts";
+import type { Initialisation, ParameterSpec, Size, Sizes, TrainingSpec } from "../architecture.ts";
+import { SaeError } from "../errors.ts";
+import { foldInputScale } from "../fold.ts";
 import { transposed } from "../matrix.ts";
 import { CounterRng } from "../random.ts";
-import type { SaeModel } from "../sae.ts";
+import type { SaeModel, Tensor } from "../sae.ts";
 import { geometricMedian, meanRow } from "./centre.ts";
+import { firingBiases } from "./firing-rate.ts";
 
 /** Parameters by name, row-major, matrices with one row per latent. */
 export type ParameterValues = Record<string, Float32Array>;
 
-/**
- * @param sample Rows [n, d_in] as the encoder will see them, that is, already scaled.
- * @param seed The same seed gives the same values.
- */
-export function initialise(
-	spec: TrainingSpec,
-	shape: { readonly d_in: number; readonly d_sae: number },
-	sample: Float32Array,
-	seed: number,
-): ParameterValues {
+/** A sample of the data, as the step will see it, that is, already scaled. */
+export interface Sample {
+	/** [n, d_in] */
+	readonly inputs: Float32Array;
+	/** [n, d_out]; the inputs themselves where they are what is reconstructed. */
+	readonly targets: Float32Array;
+}
+
+/** @param seed The same seed gives the same values. */
+export function initialise(spec: TrainingSpec, sizes: Sizes, sample: Sample, seed: number): ParameterValues {
 	const values: ParameterValues = {};
 	const rng = new CounterRng(seed);
-	// Copies come last, whatever the order of the description.
+	// What depends on other parameters comes last, whatever the order of the description.
 	const ordered = [...spec.parameters.entries()].sort(([, a], [, b]) => rankOf(a.init) - rankOf(b.init));
 	for (const [number, parameter] of ordered) {
-		values[parameter.name] = firstValue(parameter, shape, sample, rng.derive(number), values);
+		values[parameter.name] =
+			parameter.init.kind === "firing_rate"
+				? firingBiases(spec, sizes, sample.inputs, values, parameter.init)
+				: firstValue(parameter, sizes, sample, rng.derive(number), values);
 	}
 	return values;
 }
 
-function rankOf(init: Initialisation): number {
-	return init.kind === "copy" ? 1 : 0;
+function rankOf({ kind }: Initialisation): number {
+	return kind === "firing_rate" ? 2 : kind === "copy" ? 1 : 0;
 }
 
 function firstValue(
-	{ init, shape: sizes }: ParameterSpec,
-	shape: { readonly d_in: number; readonly d_sae: number },
-	sample: Float32Array,
+	{ init, shape }: ParameterSpec,
+	sizes: Sizes,
+	sample: Sample,
 	rng: CounterRng,
 	values: ParameterValues,
 ): Float32Array {
-	const length = sizes.reduce((product, size) => product * shape[size], 1);
+	const size = (name: Size) => (typeof name === "number" ? name : sizes[name]);
+	const length = shape.reduce<number>((product, name) => product * size(name), 1);
 	switch (init.kind) {
-		case "zeros":
-			return new Float32Array(length);
-		case "unit_rows":
-			return unitRows(length, shape.d_in, rng);
+		case "constant":
+			return new Float32Array(length).fill(init.value ?? 0);
+		case "random_rows":
+			return randomRows(length, size(shape.at(-1)!), init.norm ?? 1, rng);
+		case "uniform":
+			return new Float32Array(length).map((_, i) => init.bound * (2 * rng.uniform(i) - 1));
 		case "copy":
 			return values[init.of]!.map((value) => value * init.scale);
 		case "data_centre": {
 			const centre = init.method === "mean" ? meanRow : geometricMedian;
-			return Float32Array.from(centre(sample, shape.d_in));
+			return Float32Array.from(centre(sample.targets, sizes.d_out));
 		}
+		default:
+			throw new Error(`${init.kind} has no first value`);
 	}
 }
 
-function unitRows(length: number, width: number, rng: CounterRng): Float32Array {
+function randomRows(length: number, width: number, norm: number, rng: CounterRng): Float32Array {
 	const rows = new Float32Array(length);
 	for (let at = 0; at < length; at += width) {
 		let square = 0;
@@ -62,19 +73,40 @@ function unitRows(length: number, width: number, rng: CounterRng): Float32Array 
 			rows[i] = rng.normal(i);
 			square += rows[i]! ** 2;
 		}
-		const scale = 1 / Math.sqrt(square);
+		const scale = norm / Math.sqrt(square);
 		for (let i = at; i < at + width; i++) rows[i]! *= scale;
 	}
 	return rows;
 }
 
-/** Parameters of a finished SAE, as a step that multiplies its inputs by `inputScale` needs them. */
-export function parametersOf(model: SaeModel, inputScale: number): ParameterValues {
-	const { W_enc, b_enc, W_dec, b_dec } = model.tensors;
-	return {
-		W_enc: transposed(W_enc!.data, model.d_in, model.d_sae),
-		W_dec: W_dec!.data,
-		b_enc: b_enc!.data.map((value) => value * inputScale),
-		b_dec: b_dec!.data.map((value) => value * inputScale),
-	};
+/**
+ * Parameters of a saved SAE, as a step that multiplies its inputs by `inputScale` needs them.
+ *
+ * @param restore The architecture's own way back, from what it saves to its parameters.
+ * @throws SaeError when a parameter is missing, or of another size.
+ */
+export function parametersOf(
+	spec: TrainingSpec,
+	sizes: Sizes,
+	model: SaeModel,
+	inputScale: number,
+	restore?: (model: SaeModel) => Readonly<Record<string, Tensor>>,
+): ParameterValues {
+	const scaled = foldInputScale(model, 1 / inputScale);
+	const tensors = restore?.(scaled) ?? scaled.tensors;
+	const values: ParameterValues = {};
+	for (const { name, shape } of spec.parameters) {
+		const tensor = tensors[name];
+		const length = shape.reduce<number>(
+			(product, size) => product * (typeof size === "number" ? size : sizes[size]),
+			1,
+		);
+		if (tensor?.data.length !== length) {
+			throw new SaeError(
+				`an SAE of the architecture ${model.architecture} has no ${name} of this size to go on from`,
+			);
+		}
+		values[name] = name === "W_enc" ? transposed(tensor.data, sizes.d_in, sizes.d_sae) : tensor.data;
+	}
+	return values;
 }

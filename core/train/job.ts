@@ -1,6 +1,6 @@
 /** What a trainer is given. */
-import type { TrainingSpec } from "../architecture.ts";
-import type { SaeModel } from "../sae.ts";
+import type { Sizes, TrainingSpec } from "../architecture.ts";
+import type { SaeModel, Tensor } from "../sae.ts";
 import type { RecordStream } from "../stream.ts";
 
 /** One SAE of a run. Several may share the stream. */
@@ -16,7 +16,10 @@ export interface SaeJob {
 	/** Seed of its initial weights instead of the run's, which orders the rows for all. */
 	readonly seed?: number | undefined;
 	/** The architecture's description, once the stream has said how wide its rows are. */
-	describe(d_in: number): TrainingSpec;
+	describe(widths: Omit<Sizes, "d_sae">): TrainingSpec;
+	/** The architecture's ways to what it saves and back. */
+	finish?(model: SaeModel): SaeModel;
+	restore?(model: SaeModel): Readonly<Record<string, Tensor>>;
 	/** Settings of the finished SAE. */
 	readonly settings: SaeModel["settings"];
 	/** An SAE to start from instead of fresh parameters. */

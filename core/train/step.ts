@@ -2,22 +2,29 @@
  * A training step on the GPU, made from an architecture's description. The description is data; the phases turn it
  * into a list of kernels over fixed buffers, and a step runs the list.
  *
- * Every loss term keeps its own codes and errors. Their rows lie behind each other ("code rows", terms · rows), so
- * that one transposition and one pass over the latents serve all terms.
+ * Every part of every loss term keeps its own codes and errors. Their rows lie behind each other ("code rows", blocks ·
+ * rows), so that one transposition and one pass over the latents serve all terms.
  */
-import type { Gpu } from "../../kernels/gpu.ts";
-import { MAX_TERMS, REPORT } from "../../kernels/loss.ts";
+import { type Gpu, GpuError } from "../../kernels/gpu.ts";
+import { CONTROL, REPORT } from "../../kernels/loss.ts";
 import { profile, type Timing } from "../../kernels/profile.ts";
 import { type Dispatch, submit } from "../../kernels/program.ts";
-import { MAX_K } from "../../kernels/topk.ts";
-import { packStep } from "../../kernels/wgsl.ts";
-import type { Schedule, TrainingSpec } from "../architecture.ts";
-import { EXIT, SaeError } from "../errors.ts";
+import { MAX_TERMS, packStep } from "../../kernels/wgsl.ts";
+import type { Selection, TrainingSpec } from "../architecture.ts";
 import type { ParameterStore } from "../gpu/parameters.ts";
+import { scheduled } from "../schedule.ts";
+import { checkSpec } from "./check-spec.ts";
 import { decodePhase, encodePhase } from "./phases/forward.ts";
 import { lossPhase, measurePhase } from "./phases/loss.ts";
-import { biasGradientPhase, clipPhase, livenessPhase, transposePhase, updatePhase } from "./phases/update.ts";
-import { largest, planWork, type StepShape, type Work } from "./work.ts";
+import {
+	biasGradientPhase,
+	clipPhase,
+	livenessPhase,
+	revivePhase,
+	transposePhase,
+	updatePhase,
+} from "./phases/update.ts";
+import { planWork, type StepShape, type Work } from "./work.ts";
 
 /** The numbers that change from step to step. */
 export interface StepSettings {
@@ -33,68 +40,90 @@ export interface StepSettings {
 	readonly dead_after: number;
 	/** What rows are multiplied by on arrival. */
 	readonly input_scale: number;
+	/** What targets are multiplied by, where they are others than the inputs; the input's scale unless given. */
+	readonly target_scale?: number | undefined;
 	/** Share of the run that is done, 0 to 1: drives schedules. */
 	readonly progress: number;
+	/** Wanted l0, of steps whose description names its sparsity; 0: none. */
+	readonly target_l0?: number | undefined;
+	/** t of tilted empirical risk; only read by steps built with `tilted`. */
+	readonly tilt?: number | undefined;
+	/** Decay of the averaged weights; only read by steps built with `averaged`. */
+	readonly ema?: number | undefined;
+	/** Of what a selection draws at random. */
+	readonly seed?: number | undefined;
+}
+
+/** Rows as they arrived: float32, or float16 bits, row-major. */
+export interface StepRows {
+	/** [rows, d_in] */
+	readonly inputs: Float32Array | Uint16Array;
+	/** [rows, d_out], for steps whose targets are others than the inputs. */
+	readonly targets?: Float32Array | Uint16Array | undefined;
+	/** [rows], for steps built with `rowScales`. */
+	readonly scales?: Float32Array | undefined;
 }
 
 /** What a step measured, on its own batch. */
 export interface StepReport {
 	readonly loss: number;
-	/** Each term's share of the loss. */
+	/** Each term's share of the loss, without its penalty. */
 	readonly terms: Readonly<Record<string, number>>;
-	/** Σ ‖error‖² of the first term, in units of the scaled rows. */
+	/** Each term's penalty, weight included. */
+	readonly penalties: Readonly<Record<string, number>>;
+	/** Σ ‖error‖² of the first term, in units of the scaled targets. */
 	readonly squaredError: number;
 	/** Only for steps run with `measure`. */
 	readonly fvu: number | null;
 	readonly l0: number;
 	/** Latents that count as dead after the step. */
 	readonly dead: number;
+	/** What the L0 controller multiplies the sparsity's weight by. */
+	readonly multiplier: number;
 	/** The loss was not finite at this or an earlier step; no parameter has changed since. */
 	readonly stopped: boolean;
 }
 
-/** Value of a schedule when `progress` (0 to 1) of the run is done. */
-export function scheduled(schedule: Schedule, progress: number): number {
-	if (typeof schedule === "number") return schedule;
-	const part = schedule.until > 0 ? Math.min(1, progress / schedule.until) : 1;
-	return schedule.from + (schedule.to - schedule.from) * part;
+/** Room for codes per row that a step with selections of any number of codes begins with. */
+const FIRST_ROOM = 256;
+/** How much more room is made than is needed. */
+const GROWTH = 1.5;
+/** Steps that can be run again when their codes found no room. */
+const MOST_PENDING = 64;
+
+const STOPPED_FOR_ROOM = 2;
+
+interface Pending {
+	readonly rows: StepRows;
+	readonly settings: StepSettings;
+	readonly measure: boolean;
+}
+
+interface Programs {
+	readonly training: readonly Dispatch[];
+	readonly measuring: readonly Dispatch[];
+	readonly evaluating: readonly Dispatch[];
 }
 
 export class TrainStep {
-	readonly #work: Work;
-	readonly #program: readonly Dispatch[];
-	readonly #measuring: readonly Dispatch[];
-	readonly #evaluating: readonly Dispatch[];
+	#work: Work;
+	#programs: Programs;
+	/** Steps that may have to be run again, oldest first: those whose codes nobody has seen to fit. */
+	#pending: Pending[] = [];
 
 	private constructor(work: Work) {
 		this.#work = work;
-		this.#program = [
-			...encodePhase(work),
-			...decodePhase(work),
-			...lossPhase(work),
-			...transposePhase(work),
-			...biasGradientPhase(work),
-			...(work.shape.clip ? clipPhase(work) : []),
-			...updatePhase(work),
-			...livenessPhase(work),
-		];
-		this.#measuring = measurePhase(work);
-		const forward: Work = {
-			...work,
-			shape: { ...work.shape, format: "float32" },
-			terms: [work.terms[0]!],
-			codeRows: work.shape.rows,
-		};
-		this.#evaluating = [...encodePhase(forward), ...decodePhase(forward), ...lossPhase(forward)];
+		this.#programs = compile(work);
+		this.parameters.write("b_enc", new Float32Array(work.shape.d_sae));
 	}
 
 	/** Allocates and compiles. Throws SaeError for a description it can't run, GpuError for what the device refuses. */
 	static async create(gpu: Gpu, spec: TrainingSpec, shape: StepShape): Promise<TrainStep> {
-		checkSpec(spec, shape);
+		checkSpec(spec, shape, gpu);
 		const { d_in, d_sae, rows } = shape;
 		return gpu.checked(
 			`training d_sae ${d_sae} at d_in ${d_in} with batches of ${rows} rows`,
-			() => new TrainStep(planWork(gpu, spec, shape)),
+			() => new TrainStep(planWork(gpu, spec, shape, Math.min(rows * d_sae, rows * FIRST_ROOM))),
 		);
 	}
 
@@ -104,102 +133,244 @@ export class TrainStep {
 	}
 
 	/**
-	 * Enqueues one step on `rows` rows, as they arrived: float32, or float16 bits. Returns at once.
-	 * `measure` also computes the batch's variance, for the FVU.
+	 * Enqueues one step. Returns at once. `measure` also computes the batch's variance, for the FVU.
 	 */
-	run(data: Float32Array | Uint16Array, settings: StepSettings, measure: boolean): void {
-		const { gpu, buffers } = this.#work;
-		gpu.check();
-		gpu.writePadded(buffers.raw, data);
-		gpu.write(buffers.step, this.#encode(settings));
-		submit(gpu, measure ? [...this.#program, ...this.#measuring] : this.#program);
+	run(rows: StepRows, settings: StepSettings, measure: boolean): void {
+		this.#work.gpu.check();
+		if (this.#work.unbounded) {
+			this.#pending.push({ rows: copyRows(rows), settings, measure });
+			if (this.#pending.length > MOST_PENDING) this.#pending.shift();
+		}
+		this.#enqueue(rows, settings, measure);
 	}
 
 	/** The first term's figures on one batch of float32 rows, with the parameters as they are. */
-	async evaluate(data: Float32Array, settings: StepSettings): Promise<StepReport> {
-		const { gpu, buffers } = this.#work;
-		gpu.write(buffers.raw, data as Float32Array<ArrayBuffer>);
-		gpu.write(buffers.step, this.#encode(settings));
-		submit(gpu, this.#evaluating);
-		return this.report();
+	async evaluate(rows: StepRows, settings: StepSettings): Promise<StepReport> {
+		for (;;) {
+			this.#upload(rows, { ...settings, update: 0 });
+			submit(this.#work.gpu, this.#programs.evaluating);
+			const values = await this.#read();
+			if (values[REPORT.needed]! <= this.#work.entries) return this.#reportOf(values);
+			await this.#makeRoom(values[REPORT.needed]!);
+		}
 	}
 
 	/** Enqueues the last step once more, on the same rows and settings: for measuring without uploads. */
 	repeat(): void {
-		submit(this.#work.gpu, this.#program);
+		submit(this.#work.gpu, this.#programs.training);
 	}
 
 	/** Runs one step on the rows of the last one and says how long each kernel took. */
 	profile(): Promise<Timing[]> {
-		return profile(this.#work.gpu, this.#program);
+		return profile(this.#work.gpu, this.#programs.training);
 	}
 
 	/** Puts a state read from `parameters` back; the list of dead latents follows from it. */
 	restore(arrays: Readonly<Record<string, Float32Array | Uint32Array>>, deadAfter: number): void {
-		const { gpu, buffers, parameters } = this.#work;
-		for (const [name, data] of Object.entries(arrays)) parameters.write(name, data);
+		const { gpu, shape, parameters, buffers } = this.#work;
+		const { controller, ...stored } = arrays;
+		for (const [name, data] of Object.entries(stored)) parameters.write(name, data);
+		for (const name of parameters.arrays) {
+			// A mean of the weights starts at the weights.
+			const base = /^average\.(.*)$/.exec(name)?.[1];
+			if (base !== undefined && !(name in stored) && stored[base]) parameters.write(name, stored[base]);
+		}
 		const dead: number[] = [];
-		for (const [latent, tokens] of (arrays.since ?? []).entries()) if (tokens >= deadAfter) dead.push(latent);
+		const flags = new Uint32Array(shape.d_sae);
+		for (const [latent, tokens] of (arrays.since ?? []).entries()) {
+			if (tokens < deadAfter) continue;
+			dead.push(latent);
+			flags[latent] = 1;
+		}
 		gpu.write(buffers.dead, new Uint32Array([dead.length, ...dead]));
+		gpu.write(buffers.deadFlags, flags);
+		if (this.#work.derived.includes("dead")) {
+			const row = parameters.row("dead") as { buffer: GPUBuffer; offset: number };
+			gpu.write(row.buffer, Float32Array.from(flags), row.offset);
+		}
+		const [multiplier = 1, l0 = 0] = controller ?? [];
+		const state = new Float32Array(2);
+		state.set([multiplier, l0]);
+		gpu.write(buffers.control, state, CONTROL.multiplier * 4);
+	}
+
+	/** Names of the arrays that {@link readArray} gives and {@link restore} takes: a whole training state. */
+	get arrays(): readonly string[] {
+		return [...this.parameters.arrays, ...(this.#work.spec.sparsity === undefined ? [] : ["controller"])];
+	}
+
+	async readArray(name: string): Promise<Float32Array | Uint32Array> {
+		const { gpu, buffers } = this.#work;
+		if (name !== "controller") return this.parameters.read(name);
+		return new Float32Array(await gpu.read(buffers.control, CONTROL.multiplier * 4, 8));
+	}
+
+	/** Σ error² of each row [rows] of the last step's batch, in the first term. */
+	async rowErrors(): Promise<Float32Array> {
+		const { gpu, terms, shape, buffers } = this.#work;
+		const block = terms[0]!.firstBlock + terms[0]!.parts - 1;
+		return new Float32Array(await gpu.read(buffers.squared, block * shape.rows * 4, shape.rows * 4));
+	}
+
+	/** Quotas and floors of an allocation, both [d_sae]. */
+	allocate({ quota, floor }: { readonly quota?: Float32Array; readonly floor?: Float32Array }): void {
+		const { gpu, buffers } = this.#work;
+		if (quota) gpu.write(buffers.quota, quota as Float32Array<ArrayBuffer>);
+		if (floor) gpu.write(buffers.floor, floor as Float32Array<ArrayBuffer>);
 	}
 
 	/** Frees the step's memory; it can't be used afterwards. */
 	close(): void {
-		const { buffers, parameters } = this.#work;
-		for (const buffer of new Set(Object.values(buffers))) buffer.destroy();
-		parameters.close();
-		for (const buffer of this.#work.further) buffer.destroy();
-	}
-
-	#encode(settings: StepSettings): Uint32Array<ArrayBuffer> {
-		const { beta1, beta2, update, progress } = settings;
-		return packStep({
-			...settings,
-			rows: this.#work.shape.rows,
-			dead_after: Math.min(settings.dead_after, 0xffffffff),
-			correct1: 1 / (1 - beta1 ** update),
-			correct2: 1 / Math.sqrt(1 - beta2 ** update),
-			k: this.#work.terms.map((term) => Math.round(scheduled(term.select.k, progress))),
-		});
+		this.parameters.close();
+		freeBuffers(this.#work);
 	}
 
 	/** What the last enqueued step measured; resolves when it has run. */
 	async report(): Promise<StepReport> {
+		for (;;) {
+			const seen = this.#pending.length;
+			const last = this.#pending.at(-1);
+			const values = await this.#read();
+			if (values[REPORT.stopped] !== STOPPED_FOR_ROOM) {
+				// What was enqueued before is known to have fitted.
+				const keep =
+					last === undefined ? this.#pending.length : this.#pending.length - 1 - this.#pending.indexOf(last);
+				if (seen > 0) this.#pending = keep > 0 ? this.#pending.slice(-keep) : [];
+				return this.#reportOf(values);
+			}
+			await this.#runAgain(values);
+		}
+	}
+
+	#enqueue(rows: StepRows, settings: StepSettings, measure: boolean): void {
+		this.#upload(rows, settings);
+		const { training, measuring } = this.#programs;
+		submit(this.#work.gpu, measure ? [...training, ...measuring] : training);
+	}
+
+	#upload({ inputs, targets, scales }: StepRows, settings: StepSettings): void {
 		const { gpu, buffers } = this.#work;
-		const values = new Float32Array(await gpu.read(buffers.report, 0, REPORT.length * 4));
+		gpu.writePadded(buffers.raw, inputs);
+		if (targets) gpu.writePadded(buffers.rawTargets, targets);
+		if (scales) gpu.write(buffers.rowScales, scales as Float32Array<ArrayBuffer>);
+		gpu.write(buffers.step, this.#encode(settings));
+	}
+
+	/** Goes on with the first step whose codes found no room, once there is enough of it. */
+	async #runAgain(values: Float32Array): Promise<void> {
+		const first = this.#pending.findIndex(({ settings }) => settings.update === values[REPORT.stoppedAt]);
+		if (first < 0) throw new GpuError("the codes of a step found no room, and its rows are gone");
+		const again = this.#pending.slice(first);
+		await this.#makeRoom(values[REPORT.needed]!);
+		for (const { rows, settings, measure } of again) this.#enqueue(rows, settings, measure);
+	}
+
+	async #makeRoom(needed: number): Promise<void> {
+		const { gpu, spec, shape, fixedEntries, parameters, buffers } = this.#work;
+		const most = shape.rows * shape.d_sae * this.#work.terms.filter(({ room }) => room === 0).length;
+		const capacity = Math.min(most, Math.ceil((needed - fixedEntries) * GROWTH));
+		const kept = ["control", "dead", "deadFlags", "quota", "floor"] as const;
+		const work = await gpu.checked(
+			`${needed} codes of a batch of ${shape.rows} rows, which begins with most latents active`,
+			() => planWork(gpu, spec, shape, capacity, parameters),
+		);
+		const encoder = gpu.device.createCommandEncoder();
+		for (const name of kept) {
+			encoder.copyBufferToBuffer(buffers[name], 0, work.buffers[name], 0, buffers[name].size);
+		}
+		gpu.device.queue.submit([encoder.finish()]);
+		gpu.write(work.buffers.control, new Float32Array([0, 0]), CONTROL.stopped * 4);
+		freeBuffers(this.#work);
+		this.#work = work;
+		this.#programs = await gpu.checked("a step with more codes", () => compile(work));
+	}
+
+	#encode(settings: StepSettings): Uint32Array<ArrayBuffer> {
+		const { beta1, beta2, update, progress } = settings;
+		const { spec, shape, terms, names } = this.#work;
+		const t = Math.max(1, update);
+		return packStep({
+			...settings,
+			rows: shape.rows,
+			dead_after: Math.min(settings.dead_after, 0xffffffff),
+			correct1: 1 / (1 - beta1 ** t),
+			correct2: 1 / Math.sqrt(1 - beta2 ** t),
+			k: terms.map(({ select }) => kOf(select, progress)),
+			below: terms.flatMap(({ nested }) => {
+				if (!nested) return [0];
+				return typeof nested.sizes === "function" ? nested.sizes(t) : nested.sizes;
+			}),
+			scalars: names.scalars.map((name) => scheduled(spec.scalars![name]!, progress)),
+			target_scale: settings.target_scale ?? settings.input_scale,
+			target_l0: spec.sparsity === undefined ? 0 : (settings.target_l0 ?? 0),
+			tilt: settings.tilt ?? 0,
+			ema: settings.ema ?? 0,
+			seed: settings.seed ?? 0,
+		});
+	}
+
+	async #read(): Promise<Float32Array> {
+		const { gpu, buffers } = this.#work;
+		return new Float32Array(await gpu.read(buffers.report, 0, REPORT.length * 4));
+	}
+
+	#reportOf(values: Float32Array): StepReport {
+		const { terms, shape } = this.#work;
 		const variance = values[REPORT.variance]!;
+		const byTerm = (first: number) =>
+			Object.fromEntries(terms.slice(0, MAX_TERMS).map((term, t) => [term.name, values[first + t]!]));
 		return {
 			loss: values[REPORT.loss]!,
 			squaredError: values[REPORT.squaredError]!,
-			terms: Object.fromEntries(this.#work.terms.map((term, t) => [term.name, values[REPORT.terms + t]!])),
+			terms: byTerm(REPORT.terms),
+			penalties: byTerm(REPORT.penalties),
 			fvu: variance > 0 ? values[REPORT.squaredError]! / variance : null,
 			// Divided here, for GPUs do not round divisions exactly.
-			l0: values[REPORT.kept]! / this.#work.shape.rows,
+			l0: values[REPORT.kept]! / shape.rows,
 			dead: values[REPORT.dead]!,
+			multiplier: values[REPORT.multiplier]!,
 			stopped: values[REPORT.stopped] !== 0,
 		};
 	}
 }
 
-function checkSpec(spec: TrainingSpec, shape: StepShape): void {
-	const refuse = (message: string) => {
-		throw new SaeError(message, EXIT.usage);
+function compile(work: Work): Programs {
+	const { dispatches, bounds } = encodePhase(work);
+	const training = [
+		...dispatches,
+		...decodePhase(work),
+		...lossPhase(work),
+		...transposePhase(work),
+		...revivePhase(work),
+		...biasGradientPhase(work),
+		...(work.shape.clip ? clipPhase(work) : []),
+		...updatePhase(work),
+		...livenessPhase(work, bounds),
+	];
+	const [first] = work.terms;
+	const looking: Work = {
+		...work,
+		shape: { ...work.shape, format: "float32", tilted: false },
+		terms: [first!],
+		codeRows: first!.parts * work.shape.rows,
+		slots: { count: 0 },
 	};
-	if (spec.loss.length > MAX_TERMS)
-		refuse(`an architecture can have ${MAX_TERMS} loss terms, not ${spec.loss.length}`);
-	const [first] = spec.loss;
-	if (first.target !== "input" || first.latents !== "all") {
-		refuse("the first loss term must reconstruct the input, from all latents");
-	}
-	for (const term of spec.loss) {
-		const k = largest(term.select.k);
-		if (k > MAX_K) refuse(`${term.name}: k ${k} is over the largest supported, ${MAX_K}`);
-		if (k > shape.d_sae && term.latents === "all") {
-			refuse(`${term.name}: k ${k} is larger than d_sae ${shape.d_sae}`);
-		}
-		if (term.reduction === "variance" && term.target === "input") {
-			refuse(`${term.name}: reduction variance is for the target residual`);
-		}
-		if (term.target === "residual" && term.bias) refuse(`${term.name}: a residual has no bias`);
-	}
+	return {
+		training,
+		measuring: measurePhase(work),
+		evaluating: [...encodePhase(looking).dispatches, ...decodePhase(looking), ...lossPhase(looking)],
+	};
+}
+
+function kOf(select: Selection, progress: number): number {
+	return "k" in select ? Math.round(scheduled(select.k, progress)) : 0;
+}
+
+function copyRows({ inputs, targets, scales }: StepRows): StepRows {
+	return { inputs: inputs.slice(), targets: targets?.slice(), scales: scales?.slice() };
+}
+
+function freeBuffers({ buffers, further }: Work): void {
+	for (const buffer of new Set(Object.values(buffers))) buffer.destroy();
+	for (const buffer of further) buffer.destroy();
 }

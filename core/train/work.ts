@@ -1,6 +1,8 @@
 /** What the phases of a training step share: the description, the shapes and the buffers they hand each other. */
 
+import { ROW_SUMS } from "../../kernels/activate.ts";
 import { COLUMN_BLOCK } from "../../kernels/columns.ts";
+import { mentions, type Names } from "../../kernels/formula.ts";
 import type { Gpu } from "../../kernels/gpu.ts";
 import { type Layout, planLayout, roundUp } from "../../kernels/layout.ts";
 import { CONTROL, REPORT } from "../../kernels/loss.ts";
@@ -8,11 +10,14 @@ import type { RowFormat } from "../../kernels/prepare.ts";
 import { ENTRY_BYTES } from "../../kernels/transpose.ts";
 import { mostSegments } from "../../kernels/update.ts";
 import { STEP_PARAMS_BYTES } from "../../kernels/wgsl.ts";
-import type { LossTerm, Schedule, TrainingSpec } from "../architecture.ts";
+import { type Activation, type LossTerm, RELU, type TrainingSpec } from "../architecture.ts";
 import { ParameterStore } from "../gpu/parameters.ts";
+import { isBatchLevel, type PlacedSelection, roomOf } from "../gpu/select.ts";
 
 export interface StepShape {
 	readonly d_in: number;
+	/** Width of the targets, where they are others than the inputs. */
+	readonly d_out?: number | undefined;
 	readonly d_sae: number;
 	/** Rows of every batch. */
 	readonly rows: number;
@@ -20,29 +25,61 @@ export interface StepShape {
 	readonly format: RowFormat;
 	/** Whether gradients are clipped by their global norm, which costs a second pass over the codes. */
 	readonly clip: boolean;
+	/** Rows arrive with a scale each. */
+	readonly rowScales?: boolean | undefined;
+	/** What each column of the inputs, or of the targets, is multiplied by besides the step's scale. */
+	readonly columnScales?: Float32Array | undefined;
+	readonly targetScales?: Float32Array | undefined;
+	/** Rows weigh in by their loss: tilted empirical risk. */
+	readonly tilted?: boolean | undefined;
+	/** A running mean of the weights is kept. */
+	readonly averaged?: boolean | undefined;
 }
 
 /** A loss term with its place among the codes. */
-export interface PlacedTerm extends LossTerm {
-	readonly number: number;
-	/** First of its code rows; every term has one per row of the batch. */
-	readonly codeRow: number;
-	/** First of its entries; every row has room for `maxK`. */
-	readonly entry: number;
-	readonly maxK: number;
+export interface PlacedTerm extends Omit<LossTerm, "activation">, PlacedSelection {
+	readonly activation: Activation;
+	/** By part; one for a term that is not nested. */
+	readonly weights: readonly number[];
+	/** Whether pre-activations and codes differ, or a penalty sums over them. */
+	readonly activated: boolean;
 }
 
-export interface Work {
+/** What follows from the description alone. */
+export interface Plan {
+	readonly terms: readonly PlacedTerm[];
+	readonly blocks: number;
+	/** Entries of rows with a fixed room; entries of any number lie behind them. */
+	readonly fixedEntries: number;
+	/** Whether any selection gives rows any number of codes. */
+	readonly unbounded: boolean;
+	/** Parameters of shape [d_sae] besides b_enc. */
+	readonly vectors: readonly string[];
+	/** Rows of numbers beside them: the decoder's norms, which latents are dead. */
+	readonly derived: readonly ("norm" | "dead")[];
+	readonly names: Names;
+	/** Whether codes' gradients take more than a scale. */
+	readonly weighed: boolean;
+	/** Gradients of the latents' vectors that get shares from codes, `norm` among them. */
+	readonly shares: readonly string[];
+	/**
+	 * Rows of the gradient of the latents' vectors; `z` for that of the pre-activations, where b_enc's has more in it.
+	 */
+	readonly gradientRows: readonly string[];
+}
+
+export interface Work extends Plan {
 	readonly gpu: Gpu;
 	readonly spec: TrainingSpec;
 	readonly shape: StepShape;
 	readonly layout: Layout;
-	readonly terms: readonly PlacedTerm[];
-	/** Code rows and entries of all terms. */
 	readonly codeRows: number;
+	/** Room for entries, fixed and not. */
 	readonly entries: number;
 	readonly parameters: ParameterStore;
 	readonly buffers: Buffers;
+	/** Selections of any number of codes so far; each has a place in the carry. */
+	readonly slots: { count: number };
 	/** A uniform of u32 that never change. */
 	constants(...words: number[]): GPUBuffer;
 	/** A further buffer of float32 (or u32) elements. */
@@ -53,21 +90,136 @@ export interface Work {
 
 type Buffers = ReturnType<typeof allocate>;
 
-export function planWork(gpu: Gpu, spec: TrainingSpec, shape: StepShape): Work {
-	const layout = planLayout(shape, gpu.maxBinding);
-	const { terms, entries } = placeTerms(spec.loss, shape.rows);
-	const codeRows = terms.length * shape.rows;
-	const further: GPUBuffer[] = [];
+/** The most selections of any number of codes, over all terms and chunks. */
+const MAX_SLOTS = 255;
+
+export function planStep(spec: TrainingSpec, shape: StepShape): Plan {
+	let blocks = 0;
+	let fixedEntries = 0;
+	const terms = spec.loss.map((term, number): PlacedTerm => {
+		const { select, nested } = term;
+		const magnitude = select.kind === "topk" && select.by === "magnitude";
+		const activation = term.activation ?? (magnitude ? { ...RELU, keep: "z != 0.0" } : RELU);
+		const weights = nested?.weights ?? [1];
+		const room = roomOf(select, nested);
+		const placed = {
+			...term,
+			number,
+			deadOnly: term.latents === "dead",
+			activation,
+			keep: activation.keep,
+			nestedBy: nested?.by,
+			firstBlock: blocks,
+			parts: weights.length,
+			weights,
+			entry: fixedEntries,
+			room,
+			activated: activation.value !== "z" || term.penalty !== undefined,
+		};
+		blocks += weights.length;
+		fixedEntries += shape.rows * room;
+		return placed;
+	});
+	const vectors = spec.parameters
+		.filter(({ name, shape: sizes }) => sizes.length === 1 && sizes[0] === "d_sae" && name !== "b_enc")
+		.map(({ name }) => name);
+	const formulas = terms.flatMap(({ activation, penalty }) => [
+		activation.value,
+		activation.dz,
+		...Object.values(activation.d ?? {}),
+		...(penalty ? [penalty.value, penalty.df, penalty.dz, penalty.dnorm, penalty.batch?.beside] : []),
+		...Object.values(penalty?.d ?? {}),
+	]);
+	const unit = spec.parameters.some(({ name, constraint }) => name === "W_dec" && constraint === "unit_rows");
+	const normed = !unit && (spec.revival !== undefined || mentions(formulas, "norm"));
+	const derived = [...(normed ? (["norm"] as const) : []), ...(spec.revival ? (["dead"] as const) : [])];
+	const shared = new Set(
+		terms.flatMap(({ activation, penalty }) => [
+			...Object.keys(activation.d ?? {}),
+			...Object.keys(penalty?.d ?? {}),
+			// Rows of unit norm lose what pulls along them.
+			...(normed && penalty?.dnorm !== undefined ? ["norm"] : []),
+		]),
+	);
+	for (const name of Object.keys(spec.revival?.dthreshold ?? {})) shared.add(name);
+	const gradientRows = [
+		"b_enc",
+		...vectors,
+		...(shared.has("norm") ? ["norm"] : []),
+		...(shared.has("b_enc") ? ["z"] : []),
+	];
 	return {
+		terms,
+		blocks,
+		fixedEntries,
+		unbounded: terms.some(({ room }) => room === 0),
+		vectors,
+		derived,
+		names: { vectors: ["b_enc", ...vectors, ...derived], scalars: Object.keys(spec.scalars ?? {}) },
+		weighed:
+			shape.tilted === true ||
+			spec.revival !== undefined ||
+			terms.some(({ activated, decoder }) => activated || decoder === "frozen"),
+		shares: gradientRows.filter((name) => shared.has(name)),
+		gradientRows,
+	};
+}
+
+/** Numbers of thresholds that a selection keeps. */
+function thresholds({ select }: PlacedTerm, d_sae: number): number {
+	if (!isBatchLevel(select)) return 0;
+	return select.kind === "feature_topk" ? d_sae : 1;
+}
+
+/**
+ * Lays everything out. `capacity`: room for entries of selections without a fixed room per row. `parameters`: those of
+ * a step that is laid out anew.
+ */
+export function planWork(
+	gpu: Gpu,
+	spec: TrainingSpec,
+	shape: StepShape,
+	capacity: number,
+	parameters?: ParameterStore,
+): Work {
+	const plan = planStep(spec, shape);
+	const layout = planLayout(
+		shape.d_out === undefined ? { ...shape, d_out: shape.d_in } : { ...shape, d_out: shape.d_out },
+		gpu.maxBinding,
+	);
+	const codeRows = plan.blocks * shape.rows;
+	const entries = plan.fixedEntries + (plan.unbounded ? capacity : 0);
+	const further: GPUBuffer[] = [];
+	const buffers = allocate(gpu, spec, shape, plan, layout, codeRows, entries);
+	gpu.write(buffers.carry, new Uint32Array([plan.fixedEntries]));
+	for (const [buffer, scales] of [
+		[buffers.columnScales, shape.columnScales],
+		[buffers.targetScales, shape.targetScales],
+	] as const) {
+		if (scales) gpu.write(buffer, scales as Float32Array<ArrayBuffer>);
+	}
+	return {
+		...plan,
 		gpu,
 		spec,
 		shape,
 		layout,
-		terms,
 		codeRows,
 		entries,
-		parameters: new ParameterStore(gpu, layout, { moments: true }),
-		buffers: allocate(gpu, spec, shape, layout, codeRows, entries),
+		parameters:
+			parameters ??
+			new ParameterStore(gpu, layout, {
+				vectors: plan.vectors,
+				derived: plan.derived,
+				trained: true,
+				averaged: shape.averaged === true,
+				state: {
+					threshold: thresholds(plan.terms[0]!, shape.d_sae),
+					density: spec.allocation !== undefined,
+				},
+			}),
+		buffers,
+		slots: { count: 0 },
 		constants(...words) {
 			// Whole vectors of four, as kernels declare them.
 			const padded = new Uint32Array(roundUp(words.length, 4));
@@ -86,65 +238,82 @@ export function planWork(gpu: Gpu, spec: TrainingSpec, shape: StepShape): Work {
 	};
 }
 
-/** The largest value that a schedule takes. */
-export function largest(schedule: Schedule): number {
-	return typeof schedule === "number" ? schedule : Math.max(schedule.from, schedule.to);
-}
-
-function placeTerms(loss: readonly LossTerm[], rows: number): { terms: PlacedTerm[]; entries: number } {
-	let entries = 0;
-	const terms = loss.map((term, number) => {
-		const maxK = largest(term.select.k);
-		const placed = { ...term, number, codeRow: number * rows, entry: entries, maxK };
-		entries += rows * maxK;
-		return placed;
-	});
-	return { terms, entries };
+/** The next place in the carry. */
+export function nextSlot({ slots }: Work): number {
+	if (slots.count === MAX_SLOTS) throw new Error("too many selections");
+	return slots.count++;
 }
 
 function allocate(
 	gpu: Gpu,
 	spec: TrainingSpec,
 	shape: StepShape,
+	plan: Plan,
 	layout: Layout,
 	codeRows: number,
 	entries: number,
 ) {
-	const { width, latents, paddedRows, shards } = layout;
+	const { width, outWidth, latents, paddedRows, shards } = layout;
 	const floats = (label: string, count: number) => gpu.buffer(label, count * 4);
 	const blocks = (rows: number) => Math.ceil(rows / COLUMN_BLOCK);
 	const x = floats("rows", paddedRows * width);
+	const separate = shape.d_out !== undefined;
+	const value = floats("code values", entries);
 	return {
 		step: gpu.uniform("step", STEP_PARAMS_BYTES),
 		raw: floats("arriving rows", shape.rows * shape.d_in),
+		rawTargets: floats("arriving targets", separate ? shape.rows * layout.d_out : 0),
+		rowScales: floats("row scales", shape.rowScales ? shape.rows : 0),
+		columnScales: floats("column scales", shape.columnScales?.length ?? 0),
+		targetScales: floats("target scales", shape.targetScales?.length ?? 0),
 		x,
+		/** What is to be reconstructed. */
+		y: separate ? floats("targets", paddedRows * outWidth) : x,
 		/** What the encoder sees: x − b_dec, or x itself. */
 		encoderInput: spec.apply_b_dec_to_input ? floats("centred rows", paddedRows * width) : x,
-		error: floats("errors", codeRows * width),
+		error: floats("errors", codeRows * outWidth),
 		squared: floats("squared errors", codeRows),
 		index: floats("code indices", entries),
-		value: floats("code values", entries),
+		value,
+		/** Pre-activations of codes; the codes themselves where none differ. */
+		z: plan.terms.some(({ activated }) => activated) ? floats("pre-activations of codes", entries) : value,
 		/** Derivative of half the squared error by each code. */
 		slope: floats("code slopes", entries),
 		span: floats("code spans", codeRows * 2),
+		sums: floats("row sums", codeRows * ROW_SUMS),
+		weighed: floats("weighed codes", plan.weighed ? entries * (2 + plan.shares.length) : 0),
+		rowWeight: floats("row weights", shape.rows),
+		carry: floats("carry", MAX_SLOTS + 1),
 		offsets: floats("entries before each latent", latents + 1),
 		entries: gpu.buffer("entries by latent", entries * ENTRY_BYTES),
 		arrived: floats("unordered entries", entries * 2),
 		rank: floats("entry ranks", entries),
+		fired: floats("codes of each latent", latents),
 		segmentOffsets: floats("segments before each latent", latents + 1),
 		segmentLatents: floats("latent of each segment", mostSegments(entries)),
 		/** Sums of the segments of long lists, for one matrix at a time. */
-		partial: floats("segment sums", mostSegments(entries) * width),
-		b_enc_gradient: floats("b_enc gradient", latents),
-		b_dec_gradient: floats("b_dec gradient", width),
+		partial: floats("segment sums", mostSegments(entries) * Math.max(width, outWidth)),
+		/** [gradientRows, latents] */
+		vectorGradient: floats("latent vector gradients", plan.gradientRows.length * latents),
+		b_dec_gradient: floats("b_dec gradient", outWidth),
+		inverseNorms: floats(
+			"inverse decoder norms",
+			plan.derived.includes("norm") ? latents * (spec.norm_blocks ?? 1) : 0,
+		),
+		reviving: floats("reviving factors", spec.revival ? latents : 0),
+		revivalLoss: floats("revival losses", spec.revival ? shape.rows : 0),
+		inputSums: floats("input sums", spec.revival ? width : 0),
 		dead: floats("dead latents", latents + 1),
+		deadFlags: floats("dead flags", latents),
+		quota: floats("quotas", spec.allocation ? latents : 0),
+		floor: floats("density floors", spec.allocation ? latents : 0),
 		/** Partial sums over the rows of a batch, or over the latents of every shard. */
 		columnScratch: floats(
 			"column sums",
 			Math.max(
 				blocks(shape.rows),
 				shards.reduce((sum, { count }) => sum + blocks(count), 0),
-			) * width,
+			) * Math.max(width, outWidth),
 		),
 		control: floats("control", CONTROL.length),
 		report: floats("report", REPORT.length),

@@ -28,7 +28,7 @@ export async function evaluateHeldOut(
 	let squaredError = 0;
 	let l0 = 0;
 	for (let at = 0; at < rows.length; at += size) {
-		const report = await step.evaluate(rows.subarray(at, at + size), settings);
+		const report = await step.evaluate({ inputs: rows.subarray(at, at + size) }, settings);
 		squaredError += report.squaredError;
 		l0 += report.l0;
 	}

@@ -101,15 +101,16 @@ async function prepare(
 	deadAfter: number,
 ): Promise<Trainee> {
 	const { width } = rows;
-	const shape = { d_in: width, d_sae: job.d_sae };
+	const sizes = { d_in: width, d_out: width, d_sae: job.d_sae };
 	if (job.initial && (job.initial.d_in !== width || job.initial.d_sae !== job.d_sae)) {
 		throw core.usageError(
 			`--init-from holds an SAE of d_in ${job.initial.d_in}, d_sae ${job.initial.d_sae}; this run is d_in ${width}, d_sae ${job.d_sae}`,
 		);
 	}
-	const spec = job.describe(width);
+	const spec = job.describe(sizes);
 	const step = await core.createTrainStep(gpu, spec, {
-		...shape,
+		d_in: width,
+		d_sae: job.d_sae,
 		rows: options.batch_size,
 		format: rows.type,
 		clip: options.clip > 0,
@@ -120,14 +121,10 @@ async function prepare(
 		return { job, step, lr, inputScale: checkpoint.state.input_scale[job.name]! };
 	}
 	const inputScale = options.normalize === "rms" ? rmsScale(core, rows.sample, width) : 1;
+	const scaled = rows.sample.map((value) => value * inputScale);
 	const values = job.initial
-		? core.parametersOf(job.initial, inputScale)
-		: core.initialise(
-				spec,
-				shape,
-				rows.sample.map((value) => value * inputScale),
-				job.seed ?? options.seed,
-			);
+		? core.parametersOf(spec, sizes, job.initial, inputScale, job.restore)
+		: core.initialise(spec, sizes, { inputs: scaled, targets: scaled }, job.seed ?? options.seed);
 	step.restore(values, deadAfter);
 	return { job, step, lr, inputScale };
 }
@@ -167,7 +164,7 @@ async function loop(run: Run, firstStep: number, firstPosition: number): Promise
 			for await (const batch of until(rows.batches, failed.signal)) {
 				const logged = (step + 1) % options.log_every === 0 || step + 1 === steps;
 				for (const trainee of run.trainees)
-					trainee.step.run(batch.data, settingsAt(run, trainee, step), logged);
+					trainee.step.run({ inputs: batch.data }, settingsAt(run, trainee, step), logged);
 				step++;
 				position = batch.position + batch.rows;
 				const evaluated = rows.heldOut.length > 0 && (step % options.eval_every === 0 || step === steps);
@@ -291,13 +288,15 @@ function isCheckpointDue(options: TrainerOptions, step: number, savedAt: number)
 
 function finished(run: Run, { job, step, lr, inputScale }: Trainee, updates: number) {
 	const { core, options, rows, context } = run;
+	const spec = job.describe({ d_in: rows.width, d_out: rows.width });
 	return core.finishModel(
 		step,
+		spec,
 		{
 			architecture: job.architecture,
 			d_in: rows.width,
 			d_sae: job.d_sae,
-			apply_b_dec_to_input: job.describe(rows.width).apply_b_dec_to_input,
+			apply_b_dec_to_input: spec.apply_b_dec_to_input,
 			settings: job.settings,
 			metadata: {
 				...core.origin(run.job.stream.schema),
@@ -307,6 +306,7 @@ function finished(run: Run, { job, step, lr, inputScale }: Trainee, updates: num
 				architecture_options: job.options,
 			},
 		},
-		inputScale,
+		{ input: inputScale, target: inputScale },
+		job.finish,
 	);
 }

@@ -17,6 +17,7 @@ export function referenceContext(): Context {
 export function referenceRuntime(model: SaeModel, k: number): SaeRuntime {
 	return {
 		d_in: model.d_in,
+		d_out: model.d_in,
 		d_sae: model.d_sae,
 		encode: async (data, rows) => {
 			const x =

@@ -79,7 +79,7 @@ export interface Pass {
 }
 
 export function decoderNorms(spec: TrainingSpec, W_dec: Float64Array, d_out: number): Float64Array {
-	const block = spec.norm_blocks ?? d_out;
+	const block = d_out / (spec.norm_blocks ?? 1);
 	const norms = new Float64Array(W_dec.length / d_out);
 	for (let at = 0; at < W_dec.length / block; at++) {
 		norms[Math.floor((at * block) / d_out)]! += Math.sqrt(dot(W_dec, at, W_dec, at, block));
@@ -378,7 +378,7 @@ function addNorms(
 	byNorm: Float64Array,
 	d_out: number,
 ): void {
-	const block = spec.norm_blocks ?? d_out;
+	const block = d_out / (spec.norm_blocks ?? 1);
 	for (let at = 0; at < W_dec.length / block; at++) {
 		const norm = Math.sqrt(dot(W_dec, at, W_dec, at, block));
 		const slope = byNorm[Math.floor((at * block) / d_out)]!;

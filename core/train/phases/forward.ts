@@ -1,65 +1,191 @@
 /** Rows → codes → errors, for every loss term. */
+import { activateCodes } from "../../../kernels/activate.ts";
 import { codeSlopes, type DecodeShape, decodeBindings, decodeRows } from "../../../kernels/decode.ts";
+import { sumNestedErrors } from "../../../kernels/nested.ts";
+import { decoderNorms } from "../../../kernels/norms.ts";
 import { prepareRows } from "../../../kernels/prepare.ts";
 import { type Dispatch, dispatch } from "../../../kernels/program.ts";
-import { SELECT_THREADS, selectTopK } from "../../../kernels/topk.ts";
-import { type Chunk, encoderDispatches } from "../../gpu/encoder.ts";
-import type { PlacedTerm, Work } from "../work.ts";
+import { revivalLosses } from "../../../kernels/revive.ts";
+import { type Chunk, encoderChunks } from "../../gpu/encoder.ts";
+import { rowsOf } from "../../gpu/parameters.ts";
+import { isBatchLevel, maximaOf, type SelectDispatches, selectDispatches } from "../../gpu/select.ts";
+import { nextSlot, type PlacedTerm, type Work } from "../work.ts";
 
 /** Rows arrive, are encoded, and every term selects its codes. */
-export function encodePhase(work: Work): Dispatch[] {
-	const { gpu, spec, shape, layout, terms, buffers, parameters } = work;
-	const centre = spec.apply_b_dec_to_input;
+export function encodePhase(work: Work): { dispatches: Dispatch[]; bounds: SelectDispatches["bounds"] } {
+	const { gpu, layout, shape, terms, buffers, parameters, names } = work;
+	const context = {
+		gpu,
+		layout,
+		rows: shape.rows,
+		names,
+		buffers: { ...buffers, vectors: parameters.vectors.weights },
+		limit: work.entries,
+		nextSlot: () => nextSlot(work),
+		constants: work.constants,
+		floats: work.floats,
+	};
+	const chunks = encoderChunks(gpu, layout, {
+		input: buffers.encoderInput,
+		parameters,
+		maximaOf: maximaOf(terms[0]!.select),
+		keep: terms.some(({ select }) => isBatchLevel(select)),
+		allocate: work.floats,
+	});
+	const selections = terms.map((term) =>
+		selectDispatches(context, term, term.activated ? buffers.z : buffers.value, chunks),
+	);
+	return {
+		dispatches: [
+			...preparePhase(work),
+			...(work.derived.includes("norm") ? normPhase(work) : []),
+			...chunks.flatMap((chunk) => [
+				...chunk.product,
+				...revivalLoss(work, chunk),
+				...selections.flatMap((selection) => selection.chunk(chunk)),
+			]),
+			...selections.flatMap((selection) => selection.batch()),
+			...terms.flatMap((term) => (term.activated ? [activate(work, term)] : [])),
+		],
+		bounds: selections[0]!.bounds,
+	};
+}
+
+function revivalLoss(work: Work, { pre, firstRow, chunkRows }: Chunk): Dispatch[] {
+	const { gpu, spec, shape, layout, buffers, parameters, names } = work;
+	if (!spec.revival) return [];
 	return [
 		dispatch(
 			gpu,
-			"prepare rows",
-			prepareRows({ d_in: shape.d_in, width: layout.width, format: shape.format, centre }),
-			[buffers.step, buffers.raw, buffers.x, ...(centre ? [parameters.b_dec, buffers.encoderInput] : [])],
-			shape.rows,
-		),
-		...encoderDispatches(gpu, layout, { xc: buffers.encoderInput, parameters }, work.floats, (chunk) =>
-			terms.map((term) => select(work, term, chunk)),
+			"revival loss",
+			revivalLosses({ names, threshold: spec.revival.threshold, threads: gpu.threads(64) }),
+			[
+				buffers.step,
+				work.constants(firstRow, chunkRows, layout.latents, 0),
+				pre,
+				buffers.dead,
+				parameters.vectors.weights,
+				buffers.revivalLoss,
+			],
+			Math.min(chunkRows, shape.rows - firstRow),
 		),
 	];
 }
 
-function select(work: Work, term: PlacedTerm, { pre, maxima, firstRow, chunkRows }: Chunk): Dispatch {
-	const { gpu, shape, layout, buffers } = work;
-	const dead = term.latents === "dead";
+function preparePhase({ gpu, spec, shape, layout, buffers, parameters }: Work): Dispatch[] {
+	const centre = spec.apply_b_dec_to_input;
+	const { format, rowScales = false } = shape;
+	const arrive = (
+		label: string,
+		to: { d_in: number; width: number; scale: "input_scale" | "target_scale"; centre: boolean },
+		raw: GPUBuffer,
+		out: GPUBuffer,
+		columnScales: GPUBuffer | undefined,
+	) =>
+		dispatch(
+			gpu,
+			label,
+			prepareRows({ ...to, format, rowScales, columnScales: columnScales !== undefined }),
+			[
+				buffers.step,
+				raw,
+				out,
+				...(to.centre ? [parameters.b_dec.weights, buffers.encoderInput] : []),
+				...(rowScales ? [buffers.rowScales] : []),
+				...(columnScales ? [columnScales] : []),
+			],
+			shape.rows,
+		);
+	const { d_in, width, d_out, outWidth } = layout;
+	return [
+		arrive(
+			"prepare rows",
+			{ d_in, width, scale: "input_scale", centre },
+			buffers.raw,
+			buffers.x,
+			shape.columnScales && buffers.columnScales,
+		),
+		...(shape.d_out === undefined
+			? []
+			: [
+					arrive(
+						"prepare targets",
+						{ d_in: d_out, width: outWidth, scale: "target_scale", centre: false },
+						buffers.rawTargets,
+						buffers.y,
+						shape.targetScales && buffers.targetScales,
+					),
+				]),
+	];
+}
+
+/** Norms of the decoder's rows, where a formula names them. */
+function normPhase({ gpu, spec, layout, buffers, parameters, constants }: Work): Dispatch[] {
+	const { outWidth, d_out, d_sae, shards } = layout;
+	const code = decoderNorms({
+		width: outWidth,
+		d_out,
+		blocks: spec.norm_blocks ?? 1,
+		threads: gpu.threads(64),
+	});
+	return shards.map((shard, s) =>
+		dispatch(
+			gpu,
+			"decoder norms",
+			code,
+			[
+				constants(shard.start, rowsOf(shard, d_sae)),
+				parameters.W_dec.weights[s]!,
+				parameters.row("norm"),
+				buffers.inverseNorms,
+			],
+			rowsOf(shard, d_sae),
+		),
+	);
+}
+
+function activate(work: Work, { name, activation, penalty, firstBlock, parts }: PlacedTerm): Dispatch {
+	const { gpu, shape, layout, buffers, parameters, names } = work;
+	const rows = parts * shape.rows;
+	const sums = penalty ? [penalty.value, ...(penalty.batch?.beside ? [penalty.batch.beside] : [])] : [];
 	return dispatch(
 		gpu,
-		`select ${term.name}`,
-		selectTopK({ maxK: term.maxK, threads: gpu.threads(SELECT_THREADS), scan: dead ? "dead" : "maxima" }),
+		`activate ${name}`,
+		activateCodes({ threads: gpu.threads(64), names, value: activation.value, sums }),
 		[
 			buffers.step,
-			work.constants(
-				firstRow,
-				chunkRows,
-				term.codeRow,
-				term.entry,
-				shape.d_sae,
-				layout.latents,
-				term.maxK,
-				term.number,
-			),
-			pre,
-			dead ? buffers.dead : maxima,
+			work.constants(rows, firstBlock * shape.rows, layout.latents),
 			buffers.index,
-			buffers.value,
 			buffers.span,
+			buffers.z,
+			parameters.vectors.weights,
+			buffers.value,
+			buffers.sums,
 		],
-		Math.min(chunkRows, shape.rows - firstRow),
+		rows,
 	);
 }
 
 /** Codes are decoded; what is left of the target is each term's error, and each code learns its slope. */
 export function decodePhase(work: Work): Dispatch[] {
-	const { gpu, layout, terms, codeRows, buffers, parameters } = work;
-	const lanes = gpu.threads(32);
-	const slopes = codeSlopes({ width: layout.width, lanes, threads: gpu.threads(128) });
+	const { gpu, shape, layout, terms, codeRows, buffers, parameters } = work;
+	const width = layout.outWidth;
+	const slopes = codeSlopes({ width, lanes: gpu.threads(32), threads: gpu.threads(128) });
 	return [
-		...terms.flatMap((term) => layout.shards.map((_, shard) => decode(work, term, shard))),
+		...terms.flatMap((term) =>
+			term.weights.flatMap((_, part) => layout.shards.map((_, shard) => decode(work, term, part, shard))),
+		),
+		...terms
+			.filter(({ parts }) => parts > 1)
+			.map(({ name, weights, firstBlock }) =>
+				dispatch(
+					gpu,
+					`sum parts ${name}`,
+					sumNestedErrors({ width, weights, threads: gpu.threads(64) }),
+					[work.constants(shape.rows, firstBlock * shape.rows, shape.rows), buffers.error],
+					shape.rows,
+				),
+			),
 		...layout.shards.map(({ start, count }, shard) =>
 			dispatch(
 				gpu,
@@ -67,7 +193,7 @@ export function decodePhase(work: Work): Dispatch[] {
 				slopes,
 				[
 					work.constants(codeRows, 0, start, start + count),
-					parameters.W_dec[shard]!,
+					parameters.W_dec.weights[shard]!,
 					buffers.index,
 					buffers.span,
 					buffers.error,
@@ -79,37 +205,40 @@ export function decodePhase(work: Work): Dispatch[] {
 	];
 }
 
-function decode(work: Work, term: PlacedTerm, shard: number): Dispatch {
-	const { gpu, shape, layout, buffers, parameters } = work;
+function decode(work: Work, term: PlacedTerm, part: number, shard: number): Dispatch {
+	const { gpu, shape, layout, terms, buffers, parameters } = work;
 	const { start, count } = layout.shards[shard]!;
-	const decode: DecodeShape = {
-		width: layout.width,
-		threads: gpu.rowThreads(layout.width),
-		start:
-			shard > 0
-				? "partial"
-				: term.target === "residual"
-					? "residual"
-					: term.bias
-						? "bias_minus_x"
-						: "minus_x",
+	const { rows } = shape;
+	const block = term.firstBlock + part;
+	const residual = term.target === "residual";
+	const shapeOf: DecodeShape = {
+		width: layout.outWidth,
+		threads: gpu.rowThreads(layout.outWidth),
+		start: shard > 0 ? "partial" : part > 0 || residual ? "other" : term.bias ? "bias_minus_x" : "minus_x",
 		last: shard === layout.shards.length - 1,
 		deadOnly: term.latents === "dead",
 	};
-	const extra = { b_dec: parameters.b_dec, x: buffers.x, squared: buffers.squared, list: buffers.dead };
+	// A part goes on from the one before; a residual starts from the first term's whole reconstruction.
+	const other = part > 0 ? block - 1 : terms[0]!.firstBlock + terms[0]!.parts - 1;
+	const extra = {
+		b_dec: parameters.b_dec.weights,
+		x: buffers.y,
+		squared: buffers.squared,
+		list: buffers.dead,
+	};
 	return dispatch(
 		gpu,
 		`decode ${term.name}`,
-		decodeRows(decode),
+		decodeRows(shapeOf),
 		[
-			work.constants(shape.rows, term.codeRow, start, start + count),
-			parameters.W_dec[shard]!,
+			work.constants(rows, block * rows, start, start + count, other * rows),
+			parameters.W_dec.weights[shard]!,
 			buffers.index,
 			buffers.value,
 			buffers.span,
 			buffers.error,
-			...decodeBindings(decode).map((name) => extra[name]),
+			...decodeBindings(shapeOf).map((name) => extra[name]),
 		],
-		shape.rows,
+		rows,
 	);
 }

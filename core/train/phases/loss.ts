@@ -1,24 +1,40 @@
-/** Errors → the loss, the scale of each term's gradient, and what is reported. */
+/** Errors → the loss, the scale of each block's gradient, and what is reported. */
 import { rowDeviations } from "../../../kernels/columns.ts";
-import { lossAndScales, REPORT_VARIANCE } from "../../../kernels/loss.ts";
+import {
+	type LossShape,
+	lossAndScales,
+	lossBindings,
+	REPORT_VARIANCE,
+	type TermShape,
+} from "../../../kernels/loss.ts";
 import { type Dispatch, dispatch } from "../../../kernels/program.ts";
-import type { Work } from "../work.ts";
+import type { PlacedTerm, Work } from "../work.ts";
 import { sumColumns } from "./columns.ts";
 
 export function lossPhase(work: Work): Dispatch[] {
-	const { gpu, shape, terms, buffers } = work;
+	const { gpu, shape, terms, buffers, layout } = work;
 	const usesVariance = terms.some((term) => term.reduction === "variance");
 	const deviation = work.floats("residual deviations", shape.rows);
+	const loss: LossShape = {
+		terms: terms.map((term) => termShape(work, term)),
+		rows: shape.rows,
+		tilted: shape.tilted === true,
+		slots: work.slots.count,
+		limit: work.entries,
+		scalars: work.names.scalars,
+		revival: work.spec.revival?.weight ?? 0,
+	};
+	const { sums, carry, rowWeight, revivalLoss } = buffers;
+	const extra = { deviation, sums, carry, rowWeight, revivalLoss };
+	const first = terms[0]!;
+	// The residual is the first term's error, up to its sign, which a variance does not see.
+	const residual = { buffer: buffers.error, first: (first.firstBlock + first.parts - 1) * shape.rows };
 	return [
-		// The residual is the first term's error, up to its sign, which a variance does not see.
-		...(usesVariance ? deviations(work, "residual", buffers.error, deviation) : []),
+		...(usesVariance ? deviations(work, "residual", layout.outWidth, residual, deviation) : []),
 		dispatch(
 			gpu,
 			"loss",
-			lossAndScales(
-				terms.map(({ weight, reduction, latents }) => ({ weight, reduction, deadOnly: latents === "dead" })),
-				shape.rows,
-			),
+			lossAndScales(loss),
 			[
 				buffers.step,
 				buffers.squared,
@@ -26,39 +42,61 @@ export function lossPhase(work: Work): Dispatch[] {
 				buffers.dead,
 				buffers.control,
 				buffers.report,
-				...(usesVariance ? [deviation] : []),
+				...lossBindings(loss).map((name) => extra[name]),
 			],
 			1,
 		),
 	];
 }
 
-/** The variance of the batch itself, which makes an FVU of the error; only for steps that are logged. */
+function termShape({ spec, names }: Work, term: PlacedTerm): TermShape {
+	const { weight, reduction, latents, firstBlock, weights, activated, penalty } = term;
+	return {
+		weight,
+		reduction,
+		deadOnly: latents === "dead",
+		firstBlock,
+		weights,
+		activated,
+		...(penalty && {
+			penalty: {
+				scalar: names.scalars.indexOf(penalty.weight),
+				controlled: penalty.weight === spec.sparsity,
+				...(penalty.batch && {
+					batch: { ...penalty.batch, beside: penalty.batch.beside !== undefined },
+				}),
+			},
+		}),
+	};
+}
+
+/** The variance of what is reconstructed, which makes an FVU of the error; only for steps that are logged. */
 export function measurePhase(work: Work): Dispatch[] {
-	const { gpu, shape, buffers } = work;
-	const deviation = work.floats("input deviations", shape.rows);
+	const { gpu, shape, layout, buffers } = work;
+	const deviation = work.floats("target deviations", shape.rows);
 	return [
-		...deviations(work, "input", buffers.x, deviation),
+		...deviations(work, "target", layout.outWidth, { buffer: buffers.y, first: 0 }, deviation),
 		dispatch(gpu, "report variance", REPORT_VARIANCE, [buffers.step, deviation, buffers.report], 1),
 	];
 }
 
-/** Each of the first `rows` rows' squared distance from their mean. */
-function deviations(work: Work, label: string, source: GPUBuffer, target: GPUBuffer): Dispatch[] {
+/** Each row's squared distance from their mean. */
+function deviations(
+	work: Work,
+	label: string,
+	width: number,
+	source: { readonly buffer: GPUBuffer; readonly first: number },
+	target: GPUBuffer,
+): Dispatch[] {
 	const { gpu, shape, layout } = work;
-	const sums = work.floats(`${label} sums`, layout.width);
+	const sums = work.floats(`${label} sums`, width);
 	return [
-		...sumColumns(
-			work,
-			`sum ${label}`,
-			{ buffer: source, first: 0, rows: shape.rows },
-			{ buffer: sums, row: 0 },
-		),
+		...sumColumns(work, `sum ${label}`, width, { ...source, rows: shape.rows }, { buffer: sums, row: 0 }),
 		dispatch(
 			gpu,
 			`${label} deviations`,
-			rowDeviations({ width: layout.width, d_in: shape.d_in, threads: gpu.rowThreads(layout.width) }),
-			[work.constants(shape.rows, 0), source, sums, target],
+			rowDeviations({ width, d_in: layout.d_out, threads: gpu.rowThreads(width) }),
+			[work.constants(shape.rows, source.first), source.buffer, sums, target],
 			shape.rows,
 		),
 	];

@@ -1,46 +1,122 @@
 /** Errors and codes → gradients → new parameters, one pass per latent. */
 import { COLUMN_BLOCK, columnGroups, columnSums } from "../../../kernels/columns.ts";
-import { COUNT_SILENCE, listDead } from "../../../kernels/liveness.ts";
+import { countSilence, listDead } from "../../../kernels/liveness.ts";
 import { CLIP_FACTOR, CONTROL, REPORT } from "../../../kernels/loss.ts";
-import { type Dispatch, dispatch } from "../../../kernels/program.ts";
+import { type Binding, type Dispatch, dispatch } from "../../../kernels/program.ts";
+import { reviveLatents } from "../../../kernels/revive.ts";
 import { exclusiveScan } from "../../../kernels/scan.ts";
+import { TRACK_THRESHOLDS } from "../../../kernels/threshold.ts";
 import {
 	COUNT_ENTRIES,
 	COUNT_SEGMENTS,
 	LIST_SEGMENTS,
+	type OrderShape,
+	orderBindings,
 	orderEntries,
 	SCATTER_ENTRIES,
 } from "../../../kernels/transpose.ts";
 import {
+	AVERAGE,
 	decoderBiasGradient,
+	type Further,
 	mostSegments,
+	rowNeedsWeights,
 	SEGMENT,
 	sumSegments,
 	UPDATE_VECTOR,
+	type UpdateRowsShape,
 	updateRows,
 } from "../../../kernels/update.ts";
+import { weighCodes } from "../../../kernels/weigh.ts";
+import { type Matrix, rowsOf, type Vector } from "../../gpu/parameters.ts";
+import type { SelectDispatches } from "../../gpu/select.ts";
 import type { Work } from "../work.ts";
 import { sumColumns } from "./columns.ts";
 
-/** Codes by row become codes by latent, weighted by their term's scale; b_enc's gradient falls out. */
+/** Codes by row become codes by latent, weighted by what they add to gradients; those of the latents' vectors fall out. */
 export function transposePhase(work: Work): Dispatch[] {
-	const { gpu, shape, layout, codeRows, buffers } = work;
-	const { index, span, value, slope, rank, arrived, offsets, entries, control, b_enc_gradient } = buffers;
+	const { gpu, shape, layout, terms, codeRows, buffers, shares, gradientRows } = work;
+	const { index, span, value, slope, rank, arrived, offsets, entries, control, weighed } = buffers;
 	const counts = work.floats("entries per latent", layout.latents);
 	const rows = work.constants(codeRows);
+	const order: OrderShape = {
+		codeRows,
+		rows: shape.rows,
+		firingRows: terms[0]!.parts * shape.rows,
+		threads: gpu.threads(64),
+		weights: work.weighed ? { shares: shares.length } : { scaleAt: CONTROL.scale },
+		shareRows: shares.map((name) => gradientRows.indexOf(name)),
+		encoderRows: [0, gradientRows.indexOf("z")].filter((row) => row >= 0),
+	};
+	const sources = { value, slope, control, weighed };
 	return [
+		...(work.weighed ? [weigh(work)] : []),
 		dispatch(gpu, "count entries", COUNT_ENTRIES, [span, index, counts, rank, rows], codeRows),
 		...exclusiveScan(gpu, "offsets", counts, offsets, layout.latents),
 		dispatch(gpu, "scatter entries", SCATTER_ENTRIES, [span, index, offsets, rank, arrived, rows], codeRows),
 		dispatch(
 			gpu,
 			"order entries",
-			orderEntries({ codeRows, rows: shape.rows, threads: gpu.threads(64), scaleAt: CONTROL.scale }),
-			[offsets, arrived, value, slope, control, entries, b_enc_gradient, counts, work.constants(shape.d_sae)],
+			orderEntries(order),
+			[
+				work.constants(shape.d_sae, layout.latents),
+				offsets,
+				arrived,
+				...orderBindings(order).map((name) => sources[name]),
+				entries,
+				buffers.vectorGradient,
+				counts,
+				buffers.fired,
+			],
 			shape.d_sae,
 		),
 		...segmentDispatches(work),
 	];
+}
+
+function weigh(work: Work): Dispatch {
+	const { gpu, spec, shape, layout, terms, codeRows, buffers, parameters, names, shares } = work;
+	const { index, span, z, value, slope, control, weighed, rowWeight } = buffers;
+	const tilted = shape.tilted === true;
+	const code = weighCodes({
+		threads: gpu.threads(64),
+		rows: shape.rows,
+		names,
+		shares,
+		tilted,
+		terms: terms.map(({ number, firstBlock, parts, decoder, reduction, activation, penalty }) => ({
+			number,
+			firstBlock,
+			endBlock: firstBlock + parts,
+			trainsDecoder: decoder !== "frozen",
+			tilted: tilted && reduction === "sum",
+			dz: activation.dz,
+			d: activation.d ?? {},
+			...(penalty && {
+				penalty: { df: penalty.df, dz: penalty.dz, dnorm: penalty.dnorm, d: penalty.d ?? {} },
+			}),
+			...(number === 0 && spec.revival ? { revival: spec.revival } : {}),
+		})),
+	});
+	return dispatch(
+		gpu,
+		"weigh codes",
+		code,
+		[
+			buffers.step,
+			work.constants(codeRows, layout.latents),
+			index,
+			span,
+			z,
+			value,
+			slope,
+			control,
+			parameters.vectors.weights,
+			weighed,
+			...(tilted ? [rowWeight] : []),
+		],
+		codeRows,
+	);
 }
 
 /** Latents with long lists get segments, which are summed side by side. */
@@ -62,19 +138,55 @@ function segmentDispatches(work: Work): Dispatch[] {
 	];
 }
 
+/** What the pre-activation loss adds to gradients, from the sum of what the encoder saw. */
+export function revivePhase(work: Work): Dispatch[] {
+	const { gpu, spec, shape, layout, buffers, parameters, names, gradientRows } = work;
+	const { revival } = spec;
+	if (!revival) return [];
+	const { weight, dthreshold } = revival;
+	return [
+		...sumColumns(
+			work,
+			"sum inputs",
+			layout.width,
+			{ buffer: buffers.encoderInput, first: 0, rows: shape.rows },
+			{ buffer: buffers.inputSums, row: 0 },
+		),
+		dispatch(
+			gpu,
+			"revive",
+			reviveLatents({ names, weight, dthreshold, gradientRows }),
+			[
+				buffers.step,
+				work.constants(shape.d_sae, layout.latents),
+				parameters.vectors.weights,
+				buffers.vectorGradient,
+				buffers.reviving,
+			],
+			Math.ceil(shape.d_sae / 64),
+		),
+	];
+}
+
 /** b_dec's gradient, which also flows through the encoder's input; it reads W_enc before the update changes it. */
 export function biasGradientPhase(work: Work): Dispatch[] {
-	const { gpu, spec, shape, layout, terms, buffers, parameters } = work;
-	const { width } = layout;
+	const { gpu, spec, shape, layout, terms, buffers, parameters, gradientRows } = work;
+	const { width, outWidth } = layout;
 	const centre = spec.apply_b_dec_to_input;
-	const biased = terms.filter((term) => term.bias);
-	const sums = work.floats("error sums", Math.max(1, biased.length) * width);
+	const biased = terms.filter((term) => term.bias && term.decoder !== "frozen");
+	const sums = work.floats("error sums", Math.max(1, biased.length) * outWidth);
 	const through = work.floats("through the encoder", width);
-	const dispatches = biased.flatMap((term, row) =>
+	const dispatches = biased.flatMap(({ firstBlock }, row) =>
 		sumColumns(
 			work,
 			"sum errors",
-			{ buffer: buffers.error, first: term.codeRow, rows: shape.rows },
+			outWidth,
+			{
+				buffer: buffers.error,
+				first: firstBlock * shape.rows,
+				rows: shape.rows,
+				weights: shape.tilted ? buffers.rowWeight : undefined,
+			},
 			{ buffer: sums, row },
 		),
 	);
@@ -88,9 +200,9 @@ export function biasGradientPhase(work: Work): Dispatch[] {
 					columnSums({ width, weighted: true }),
 					[
 						work.constants(count, 0, blocks, start),
-						parameters.W_enc[s]!,
+						parameters.W_enc.weights[s]!,
 						buffers.columnScratch,
-						buffers.b_enc_gradient,
+						gradientRow(work, gradientRows.includes("z") ? "z" : "b_enc"),
 					],
 					columnGroups(width, count),
 				),
@@ -98,17 +210,27 @@ export function biasGradientPhase(work: Work): Dispatch[] {
 			blocks += Math.ceil(count / COLUMN_BLOCK);
 		}
 		const parts = { buffer: buffers.columnScratch, first: 0, rows: blocks };
-		dispatches.push(...sumColumns(work, "through the encoder", parts, { buffer: through, row: 0 }));
+		dispatches.push(...sumColumns(work, "through the encoder", width, parts, { buffer: through, row: 0 }));
 	}
-	const code = decoderBiasGradient({ width, terms: biased.map((term) => term.number), centre });
+	const code = decoderBiasGradient({
+		width: outWidth,
+		blocks: biased.map(({ firstBlock }) => firstBlock),
+		centre,
+	});
 	const bindings = [buffers.control, sums, buffers.b_dec_gradient, ...(centre ? [through] : [])];
-	return [...dispatches, dispatch(gpu, "b_dec gradient", code, bindings, Math.ceil(width / 64))];
+	return [...dispatches, dispatch(gpu, "b_dec gradient", code, bindings, Math.ceil(outWidth / 64))];
+}
+
+/** The row of this name of the gradient of the latents' vectors. */
+function gradientRow({ buffers, gradientRows, layout }: Work, name: string): Binding {
+	const size = layout.latents * 4;
+	return { buffer: buffers.vectorGradient, offset: gradientRows.indexOf(name) * size, size };
 }
 
 /** Measures the whole gradient and sets the factor that brings it under the largest allowed norm. */
 export function clipPhase(work: Work): Dispatch[] {
-	const { gpu, layout, buffers } = work;
-	const { latents, width } = layout;
+	const { gpu, layout, buffers, vectors } = work;
+	const { latents, outWidth } = layout;
 	const norms = work.floats("gradient norms", 2 * latents);
 	return [
 		...matrices(work).flatMap((target, m) => {
@@ -122,11 +244,11 @@ export function clipPhase(work: Work): Dispatch[] {
 			[
 				buffers.step,
 				norms,
-				buffers.b_enc_gradient,
+				buffers.vectorGradient,
 				buffers.b_dec_gradient,
 				buffers.control,
 				buffers.report,
-				work.constants(2 * latents, latents, width),
+				work.constants(2 * latents, (1 + vectors.length) * latents, outWidth),
 			],
 			1,
 		),
@@ -135,44 +257,99 @@ export function clipPhase(work: Work): Dispatch[] {
 
 /** Adam on every parameter. */
 export function updatePhase(work: Work): Dispatch[] {
-	const { gpu, layout, buffers, parameters } = work;
-	const vector = (name: "b_enc" | "b_dec", gradient: GPUBuffer, length: number) =>
+	const { gpu, layout, buffers, parameters, vectors } = work;
+	const vector = (label: string, { weights, moments }: Vector, gradient: GPUBuffer, length: number) =>
 		dispatch(
 			gpu,
-			`update ${name}`,
+			`update ${label}`,
 			UPDATE_VECTOR,
-			[
-				buffers.step,
-				gradient,
-				buffers.control,
-				parameters[name],
-				parameters.moments[name],
-				work.constants(length),
-			],
+			[buffers.step, gradient, buffers.control, weights, moments, work.constants(length)],
 			Math.ceil(length / 64),
 		);
 	return [
 		...matrices(work).flatMap((target) =>
-			rowDispatches(work, target, "update", (shard) => parameters.moments[target.name][shard]!),
+			rowDispatches(work, target, "update", (shard) => target.parameter.moments[shard]!),
 		),
-		vector("b_enc", buffers.b_enc_gradient, layout.latents),
-		vector("b_dec", buffers.b_dec_gradient, layout.width),
+		vector(
+			"latent vectors",
+			parameters.vectors,
+			buffers.vectorGradient,
+			(1 + vectors.length) * layout.latents,
+		),
+		vector("b_dec", parameters.b_dec, buffers.b_dec_gradient, layout.outWidth),
+		...(work.shape.averaged ? averageDispatches(work) : []),
+	];
+}
+
+function averageDispatches({ gpu, layout, buffers, parameters, vectors, constants }: Work): Dispatch[] {
+	const average = (label: string, weights: GPUBuffer, mean: GPUBuffer, length: number) =>
+		dispatch(
+			gpu,
+			`average ${label}`,
+			AVERAGE,
+			[buffers.step, buffers.control, weights, mean, constants(length)],
+			Math.ceil(length / 64),
+		);
+	const { W_enc, W_dec, b_dec } = parameters;
+	return [
+		...(
+			[
+				["W_enc", W_enc],
+				["W_dec", W_dec],
+			] as const
+		).flatMap(([name, matrix]) =>
+			layout.shards.map(({ count }, s) =>
+				average(name, matrix.weights[s]!, matrix.average[s]!, count * matrix.width),
+			),
+		),
+		average(
+			"latent vectors",
+			parameters.vectors.weights,
+			parameters.vectors.average!,
+			(1 + vectors.length) * layout.latents,
+		),
+		average("b_dec", b_dec.weights, b_dec.average!, layout.outWidth),
 	];
 }
 
 interface MatrixTarget {
 	readonly name: "W_enc" | "W_dec";
 	readonly matrix: "encoder" | "decoder";
+	readonly parameter: Matrix;
 	readonly source: GPUBuffer;
 	readonly unitRows: boolean;
+	readonly further?: { readonly part: Further; readonly bindings: readonly Binding[] };
 }
 
-function matrices({ spec, buffers }: Work): MatrixTarget[] {
+function matrices(work: Work): MatrixTarget[] {
+	const { spec, buffers, parameters, gradientRows, layout } = work;
 	const unitRows = (name: string) =>
 		spec.parameters.some((parameter) => parameter.name === name && parameter.constraint === "unit_rows");
+	const blocks = spec.norm_blocks ?? 1;
 	return [
-		{ name: "W_enc", matrix: "encoder", source: buffers.encoderInput, unitRows: unitRows("W_enc") },
-		{ name: "W_dec", matrix: "decoder", source: buffers.error, unitRows: unitRows("W_dec") },
+		{
+			name: "W_enc",
+			matrix: "encoder",
+			parameter: parameters.W_enc,
+			source: buffers.encoderInput,
+			unitRows: unitRows("W_enc"),
+			...(spec.revival && {
+				further: { part: { kind: "row" }, bindings: [buffers.reviving, buffers.inputSums] },
+			}),
+		},
+		{
+			name: "W_dec",
+			matrix: "decoder",
+			parameter: parameters.W_dec,
+			source: buffers.error,
+			unitRows: unitRows("W_dec"),
+			...(gradientRows.includes("norm") && {
+				further: {
+					part: { kind: "direction", blocks, columns: layout.d_out / blocks },
+					bindings: [gradientRow(work, "norm"), buffers.inverseNorms],
+				},
+			}),
+		},
 	];
 }
 
@@ -180,12 +357,13 @@ function rowDispatches(
 	work: Work,
 	target: MatrixTarget,
 	mode: "norm" | "update",
-	state: (shard: number) => GPUBuffer | { buffer: GPUBuffer; offset: number; size: number },
+	state: (shard: number) => Binding,
 ): Dispatch[] {
-	const { gpu, shape, layout, buffers, parameters } = work;
-	const { name, matrix, source, unitRows } = target;
+	const { gpu, shape, layout, buffers } = work;
+	const { name, matrix, parameter, source, unitRows, further } = target;
 	const { offsets, entries, control, segmentOffsets, segmentLatents, partial } = buffers;
-	const kind = { width: layout.width, threads: gpu.rowThreads(layout.width), rows: shape.rows, matrix };
+	const { width } = parameter;
+	const kind = { width, threads: gpu.rowThreads(width), rows: shape.rows, matrix };
 	const segments = dispatch(
 		gpu,
 		`sum segments ${name}`,
@@ -193,16 +371,15 @@ function rowDispatches(
 		[segmentOffsets, segmentLatents, offsets, entries, source, partial, work.constants(shape.d_sae)],
 		mostSegments(work.entries),
 	);
-	const code = updateRows({ ...kind, unitRows, mode });
-	const rows = layout.shards.map(({ start, count }, s) => {
-		const latents = Math.min(count, shape.d_sae - start);
-		const weights = unitRows || mode === "update" ? [parameters[name][s]!] : [];
-		return dispatch(
+	const rowsShape: UpdateRowsShape = { ...kind, unitRows, mode, ...(further && { further: further.part }) };
+	const code = updateRows(rowsShape);
+	const rows = layout.shards.map((shard, s) =>
+		dispatch(
 			gpu,
 			`${mode} ${name}`,
 			code,
 			[
-				work.constants(start, latents),
+				work.constants(shard.start, rowsOf(shard, shape.d_sae)),
 				offsets,
 				entries,
 				source,
@@ -210,37 +387,67 @@ function rowDispatches(
 				segmentOffsets,
 				partial,
 				state(s),
-				...weights,
+				...(rowNeedsWeights(rowsShape) ? [parameter.weights[s]!] : []),
 				...(mode === "update" ? [buffers.step] : []),
+				...(further?.bindings ?? []),
 			],
-			latents,
-		);
-	});
+			rowsOf(shard, shape.d_sae),
+		),
+	);
 	return [segments, ...rows];
 }
 
-/** Tokens since each latent last fired, and the list of dead ones that the next step may revive. */
-export function livenessPhase(work: Work): Dispatch[] {
-	const { gpu, shape, buffers, parameters } = work;
+/** What selections keep for inference, tokens since each latent last fired, and the list of dead ones. */
+export function livenessPhase(work: Work, bounds: SelectDispatches["bounds"]): Dispatch[] {
+	const { gpu, spec, shape, buffers, parameters, derived, terms } = work;
 	const { d_sae } = shape;
-	const flags = work.floats("dead flags", d_sae);
+	const { control, fired, deadFlags, floor } = buffers;
 	const places = work.floats("dead places", d_sae + 1);
 	const count = work.constants(d_sae);
 	const groups = Math.ceil(d_sae / 64);
+	const thresholds = terms[0]!.select.kind === "feature_topk" ? d_sae : 1;
+	const densities = spec.allocation !== undefined;
+	const marked = derived.includes("dead");
 	return [
+		...(bounds
+			? [
+					dispatch(
+						gpu,
+						"track thresholds",
+						TRACK_THRESHOLDS,
+						[
+							buffers.step,
+							work.constants(thresholds, bounds.apart),
+							control,
+							bounds.buffer,
+							parameters.threshold,
+						],
+						Math.ceil(thresholds / 64),
+					),
+				]
+			: []),
 		dispatch(
 			gpu,
 			"count silence",
-			COUNT_SILENCE,
-			[buffers.step, buffers.offsets, buffers.entries, parameters.since, flags, count],
+			countSilence({ densities, marked }),
+			[
+				buffers.step,
+				count,
+				control,
+				fired,
+				parameters.since,
+				deadFlags,
+				...(densities ? [parameters.density, floor] : []),
+				...(marked ? [parameters.row("dead")] : []),
+			],
 			groups,
 		),
-		...exclusiveScan(gpu, "dead places", flags, places, d_sae),
+		...exclusiveScan(gpu, "dead places", deadFlags, places, d_sae),
 		dispatch(
 			gpu,
 			"list dead",
 			listDead(REPORT.dead),
-			[flags, places, buffers.dead, buffers.report, count],
+			[deadFlags, places, buffers.dead, buffers.report, count],
 			groups,
 		),
 	];

@@ -1,9 +1,10 @@
 /** Arrays that are too large for one binding are cut; that changes nothing but the last bits. */
-import { afterAll, beforeAll, expect, test } from "bun:test";
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { openGpu } from "../../../core/gpu/device.ts";
 import { Gpu } from "../../../kernels/gpu.ts";
 import { planLayout } from "../../../kernels/layout.ts";
-import { type Case, expectAgreement } from "./agreement.ts";
+import { expectAgreement, topkCase } from "./agreement.ts";
+import { families } from "./specs.ts";
 
 let gpu: Gpu;
 beforeAll(async () => {
@@ -17,7 +18,7 @@ function withLimit(maxBinding: number): Gpu {
 }
 
 test("weights in four shards", async () => {
-	const given: Case = {
+	const given = {
 		d_in: 130,
 		d_sae: 500,
 		rows: 37,
@@ -27,11 +28,11 @@ test("weights in four shards", async () => {
 	};
 	const limit = 270_000;
 	expect(planLayout(given, limit)).toMatchObject({ shards: { length: 4 }, chunkRows: 128 });
-	await expectAgreement(withLimit(limit), given);
+	await expectAgreement(withLimit(limit), topkCase(given));
 });
 
 test("rows in chunks, the last of them short", async () => {
-	const given: Case = {
+	const given = {
 		d_in: 17,
 		d_sae: 700,
 		rows: 300,
@@ -41,7 +42,19 @@ test("rows in chunks, the last of them short", async () => {
 	};
 	const limit = 128 * 768 * 4;
 	expect(planLayout(given, limit)).toMatchObject({ shards: { length: 1 }, chunkRows: 128 });
-	await expectAgreement(withLimit(limit), given);
+	await expectAgreement(withLimit(limit), topkCase(given));
+});
+
+describe("other selections, in chunks and shards", () => {
+	const sizes = { d_in: 18, d_out: 18, d_sae: 700 };
+	const limit = 128 * 768 * 4;
+	test.each(["batch_topk", "relu_l1", "matryoshka", "msae", "jumprelu_tanh_revival"])("%s", async (name) => {
+		await expectAgreement(withLimit(limit), {
+			...families(sizes)[name]!,
+			rows: 150,
+			settings: { dead_after: 150, clip: 0.5 },
+		});
+	});
 });
 
 test("a matrix that no shard holds a tile of is refused", () => {

@@ -147,8 +147,8 @@ const L0: Penalty = {
 const L0_TARGET: Penalty = {
 	...L0,
 	batch: {
-		value: "(s / target - 1.0) * (s / target - 1.0)",
-		slope: "2.0 * (s / target - 1.0) / target",
+		value: "(s / wanted_l0 - 1.0) * (s / wanted_l0 - 1.0)",
+		slope: "2.0 * (s / wanted_l0 - 1.0) / wanted_l0",
 	},
 };
 
@@ -214,7 +214,7 @@ export function families(sizes: Sizes): Readonly<Record<string, Family>> {
 			{ parameters: [own("r_mag", 0.1), own("b_mag", -0.1)], scalars: { lambda: 0.3 } },
 		),
 		jumprelu: jumpSpec(L0),
-		jumprelu_target: jumpSpec(L0_TARGET, { scalars: { target: 4 } }),
+		jumprelu_target: jumpSpec(L0_TARGET, { scalars: { wanted_l0: 4 } }),
 		jumprelu_tanh_revival: jumpSpec(TANH, {
 			unit: false,
 			scalars: { c: 2 },
@@ -234,7 +234,6 @@ export function families(sizes: Sizes): Readonly<Record<string, Family>> {
 			weights: [0.5, 1],
 		}),
 		msae: nested(topk(8), { by: "rank", sizes: [2, 4, d_sae], weights: [0.5, 0.3, 0.2] }),
-		msae_relu: nested(ALL, { by: "rank", sizes: [3, d_sae], weights: [0.6, 0.4] }),
 	};
 	const [data, ...others] = plain.multi_topk_auxk!.loss;
 	const grouped = 4 * quarter;
@@ -256,13 +255,13 @@ export function families(sizes: Sizes): Readonly<Record<string, Family>> {
 				apply_b_dec_to_input: false,
 				unit: false,
 				scalars: { lambda: 0.3 },
-				norm_blocks: even / 2,
+				norm_blocks: 2,
 			}),
 			sizes: { d_in: even, d_out: even, d_sae },
 		},
 	};
 	for (const [name, spec] of Object.entries(plain)) families[name] = { spec, sizes: square };
-	for (const name of ["relu_l1", "multi_topk_auxk", "lp_held", "gated"])
+	for (const name of ["relu_l1", "multi_topk_auxk", "gated"])
 		families[`${name}_tilted`] = { ...families[name]!, tilt: 0.7 };
 	return families;
 }

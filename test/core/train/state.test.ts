@@ -4,8 +4,10 @@ import type { TrainingSpec } from "../../../core/architecture.ts";
 import { openGpu } from "../../../core/gpu/device.ts";
 import { TrainStep } from "../../../core/train/step.ts";
 import type { Gpu } from "../../../kernels/gpu.ts";
+import { forward } from "../../reference/loss.ts";
 import { randomStream } from "../../reference/models.ts";
-import { forward, select, spreadOf } from "../../reference/train-step.ts";
+import { select } from "../../reference/selection.ts";
+import { spreadOf } from "../../reference/vectors.ts";
 import { readState, SETTINGS } from "./agreement.ts";
 import { arraysOf, randomState, topkSpec } from "./specs.ts";
 
@@ -20,7 +22,7 @@ const spec = topkSpec({ k: 4, multi: 9, auxk: 20 });
 const settings = { ...SETTINGS, clip: 0.5, dead_after: 70 };
 
 const random = randomStream(3);
-const start = randomState(SHAPE.d_in, SHAPE.d_sae, random);
+const start = randomState(spec, { ...SHAPE, d_out: SHAPE.d_in }, random);
 const batches = Array.from({ length: 6 }, () =>
 	Float32Array.from({ length: SHAPE.rows * SHAPE.d_in }, () => (2 * random() - 1) * 1.7),
 );
@@ -32,7 +34,7 @@ async function begin(state = arraysOf(start)): Promise<TrainStep> {
 }
 
 function runAll(step: TrainStep, from: number, to: number): void {
-	for (let i = from; i < to; i++) step.run(batches[i]!, { ...settings, update: i + 1 }, false);
+	for (let i = from; i < to; i++) step.run({ inputs: batches[i]! }, { ...settings, update: i + 1 }, false);
 }
 
 test("the same steps give the same bits, also when a state is read and put back between them", async () => {
@@ -56,7 +58,7 @@ describe("a row that is not finite", () => {
 		const { since: _, ...before } = await readState(step);
 		const bad = batches[2]!.slice();
 		bad[100] = value;
-		step.run(bad, { ...settings, update: 3 }, false);
+		step.run({ inputs: bad }, { ...settings, update: 3 }, false);
 		expect(await step.report()).toMatchObject({ stopped: true });
 		runAll(step, 3, 5);
 		expect(await step.report()).toMatchObject({ stopped: true });
@@ -70,9 +72,10 @@ test("evaluation measures the first term on float32 rows and changes nothing", a
 	const step = await TrainStep.create(gpu, spec, { ...SHAPE, format: "float16" });
 	step.restore(arraysOf(start), settings.dead_after);
 	const before = await readState(step);
-	const report = await step.evaluate(batches[0]!, settings);
+	const report = await step.evaluate({ inputs: batches[0]! }, settings);
 	const x = Float64Array.from(batches[0]!);
-	const pass = forward(spec, start, x, select(spec, start, x, 0));
+	const conditions = { progress: 0, update: 1 };
+	const pass = forward(spec, start, { x }, conditions, select(spec, start, { x }, conditions));
 	expect(report.squaredError / pass.terms[0]!.squared).toBeCloseTo(1, 5);
 	expect(report).toMatchObject({ l0: 4, fvu: null, stopped: false });
 	expect(await readState(step)).toEqual(before);
@@ -81,12 +84,12 @@ test("evaluation measures the first term on float32 rows and changes nothing", a
 
 test("an FVU is reported for steps that were measured, and for no others", async () => {
 	const step = await begin();
-	step.run(batches[0]!, settings, true);
+	step.run({ inputs: batches[0]! }, settings, true);
 	const measured = await step.report();
 	expect(
 		measured.fvu! / (measured.squaredError / spreadOf(Float64Array.from(batches[0]!), SHAPE.d_in)),
 	).toBeCloseTo(1, 5);
-	step.run(batches[1]!, settings, false);
+	step.run({ inputs: batches[1]! }, settings, false);
 	expect((await step.report()).fvu).toBeNull();
 	step.close();
 });
@@ -94,11 +97,15 @@ test("an FVU is reported for steps that were measured, and for no others", async
 describe("descriptions that can't be run are refused", () => {
 	const [first, multi, aux] = spec.loss as [TrainingSpec["loss"][0], ...TrainingSpec["loss"]];
 	test.each([
-		["five terms", [first, multi!, multi!, aux!, aux!], "4 loss terms, not 5"],
-		["k over the limit", [{ ...first, select: { kind: "topk", k: 513 } }], "the largest supported, 512"],
+		["nine terms", [first, ...Array.from({ length: 8 }, () => multi!)], "8 loss terms, not 9"],
+		[
+			"k over the limit",
+			[first, { ...aux!, select: { kind: "topk", k: 513 } }],
+			"the largest supported, 512",
+		],
 		["k over d_sae", [{ ...first, select: { kind: "topk", k: 131 } }], "larger than d_sae 130"],
-		["nothing that reconstructs", [{ ...first, target: "residual" }], "must reconstruct the input"],
-		["a first term of dead latents", [{ ...first, latents: "dead" }], "must reconstruct the input"],
+		["nothing that reconstructs", [{ ...first, target: "residual" }], "must reconstruct the data"],
+		["a first term of dead latents", [{ ...first, latents: "dead" }], "must reconstruct the data"],
 		["a variance of the input", [{ ...first, reduction: "variance" }], "reduction variance is for"],
 		["a residual with a bias", [first, { ...aux!, bias: true }], "a residual has no bias"],
 	] as [string, TrainingSpec["loss"], string][])("%s", async (_, loss, message) => {

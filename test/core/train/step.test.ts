@@ -3,7 +3,8 @@ import { afterAll, beforeAll, describe, test } from "bun:test";
 import { openGpu } from "../../../core/gpu/device.ts";
 import { Gpu } from "../../../kernels/gpu.ts";
 import type { State } from "../../reference/train-step.ts";
-import { type Case, expectAgreement } from "./agreement.ts";
+import { type Case, expectAgreement, topkCase } from "./agreement.ts";
+import { type Family, families } from "./specs.ts";
 
 let gpu: Gpu;
 beforeAll(async () => {
@@ -14,7 +15,7 @@ afterAll(() => gpu.close());
 /** Shapes are few, since a software driver takes seconds to compile a new one. */
 const BASE = { d_in: 17, d_sae: 130, rows: 37, k: 4 };
 
-const cases: Record<string, Case> = {
+const cases: Record<string, Parameters<typeof topkCase>[0]> = {
 	"one row, one latent kept": { d_in: 3, d_sae: 5, rows: 1, k: 1 },
 	"a batch over a tile": { d_in: 64, d_sae: 130, rows: 129, k: 7 },
 	"a width over a tile": { d_in: 130, d_sae: 300, rows: 37, k: 16 },
@@ -92,10 +93,32 @@ function frequent({ parameters }: State): void {
 }
 
 describe("the step agrees with the reference", () => {
-	test.each(Object.entries(cases))("%s", (_, given) => expectAgreement(gpu, given));
+	test.each(Object.entries(cases))("%s", (_, given) => expectAgreement(gpu, topkCase(given)));
 });
+
+describe("every kind of architecture agrees with the reference", () => {
+	const sizes = { d_in: 18, d_out: 18, d_sae: 132 };
+	test.each(Object.entries(families(sizes)))("%s", (_, family) => expectAgreement(gpu, familyCase(family)));
+	test.each(Object.entries(families(sizes)))("%s, clipped, while latents die", (_, family) =>
+		expectAgreement(gpu, {
+			...familyCase(family),
+			settings: { clip: 0.3, dead_after: 60 },
+			change(state, random) {
+				// Some latents are dead from the start, and stay so.
+				for (let latent = 0; latent < state.since.length; latent += 1 + Math.floor(9 * random())) {
+					state.since[latent] = 60;
+					state.parameters.b_enc[latent] = -3;
+				}
+			},
+		}),
+	);
+});
+
+function familyCase(family: Family): Case {
+	return { ...family, rows: 37 };
+}
 
 test("so do the kernels that a software driver would not be given", () => {
 	const pretended = { device: gpu.device, info: { ...gpu.info, software: false }, keepAlive: [] };
-	return expectAgreement(new Gpu(pretended), { ...BASE, d_in: 130, multi: 9 });
+	return expectAgreement(new Gpu(pretended), topkCase({ ...BASE, d_in: 130, multi: 9 }));
 });

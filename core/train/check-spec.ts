@@ -1,0 +1,92 @@
+/** Descriptions that can't be run are refused before anything is allocated. */
+import type { Gpu } from "../../kernels/gpu.ts";
+import { planLayout } from "../../kernels/layout.ts";
+import { MAX_K } from "../../kernels/topk.ts";
+import { MAX_BLOCKS, MAX_SCALARS, MAX_TERMS } from "../../kernels/wgsl.ts";
+import type { LossTerm, TrainingSpec } from "../architecture.ts";
+import { usageError } from "../errors.ts";
+import { largest } from "../schedule.ts";
+import type { StepShape } from "./work.ts";
+
+/** Throws a usage error that says what of the description can't be run with these sizes. */
+export function checkSpec(spec: TrainingSpec, shape: StepShape, gpu: Pick<Gpu, "maxBinding">): void {
+	const { loss, scalars = {}, parameters, sparsity } = spec;
+	if (loss.length > MAX_TERMS) refuse(`an architecture can have ${MAX_TERMS} loss terms, not ${loss.length}`);
+	const blocks = loss.reduce((sum, { nested }) => sum + (nested?.weights.length ?? 1), 0);
+	if (blocks > MAX_BLOCKS) refuse(`loss terms can have ${MAX_BLOCKS} parts in all, not ${blocks}`);
+	if (Object.keys(scalars).length > MAX_SCALARS) {
+		refuse(`an architecture can have ${MAX_SCALARS} scalars, not ${Object.keys(scalars).length}`);
+	}
+	for (const name of ["W_enc", "W_dec", "b_enc", "b_dec"]) {
+		if (!parameters.some((parameter) => parameter.name === name)) refuse(`the parameter ${name} is missing`);
+	}
+	if (sparsity !== undefined && !(sparsity in scalars))
+		refuse(`there is no scalar ${sparsity}, named as sparsity`);
+	if (spec.apply_b_dec_to_input && shape.d_out !== undefined) {
+		refuse("b_dec can be taken from inputs only where they are what is reconstructed");
+	}
+	const d_out = shape.d_out ?? shape.d_in;
+	if (d_out % (spec.norm_blocks ?? 1) !== 0)
+		refuse(`${d_out} columns can't be cut into ${spec.norm_blocks} equal blocks`);
+	const [first] = loss;
+	if (first.target !== "data" || first.latents !== "all") {
+		refuse("the first loss term must reconstruct the data, from all latents");
+	}
+	for (const term of loss) checkTerm(term, spec, shape);
+	const perBatch = loss.find(({ select }) => select.kind === "feature_topk");
+	if (perBatch) {
+		if (!spec.allocation) refuse(`${perBatch.name}: feature_topk needs an allocation`);
+		const { chunkRows, rows } = planLayout(shape as StepShape & { d_out: number }, gpu.maxBinding);
+		if (chunkRows < rows) {
+			refuse(
+				`${perBatch.name}: all pre-activations of a batch have to fit in memory at once: use batches of ${chunkRows} rows`,
+			);
+		}
+	}
+}
+
+function checkTerm(term: LossTerm, { scalars = {} }: TrainingSpec, { d_sae, tilted }: StepShape): void {
+	const { name, select, nested, penalty } = term;
+	const say = (message: string) => refuse(`${name}: ${message}`);
+	if ("k" in select) {
+		const k = largest(select.k);
+		if (k > d_sae && term.latents === "all") say(`k ${k} is larger than d_sae ${d_sae}`);
+		if (k > MAX_K && (term.latents === "dead" || (select.kind === "topk" && select.by === "magnitude"))) {
+			say(`k ${k} is over the largest supported, ${MAX_K}`);
+		}
+	}
+	if (select.kind === "group_max" && d_sae % select.groups !== 0) {
+		say(`${d_sae} latents can't be cut into ${select.groups} equal groups`);
+	}
+	if (term.latents === "dead" && (select.kind !== "topk" || nested))
+		say("dead latents are selected by topk alone");
+	if (nested) {
+		if (!(nested.weights.at(-1)! > 0)) say("the last part, which has everything, needs a weight over 0");
+		if (nested.by === "rank" && select.kind !== "topk") say("parts by rank need the selection topk");
+		if (nested.by === "latent" && select.kind === "topk" && select.by === "magnitude") {
+			say("parts need codes that are positive");
+		}
+		const sizes = typeof nested.sizes === "function" ? nested.sizes(1) : nested.sizes;
+		if (sizes.length !== nested.weights.length) say("parts need as many weights as sizes");
+		if (sizes.some((size, i) => size < (sizes[i - 1] ?? 0)) || sizes.at(-1) !== d_sae) {
+			say(`sizes of parts must rise to d_sae ${d_sae}, not ${sizes.join(", ")}`);
+		}
+	}
+	if (select.kind !== "all" && term.activation && term.activation.value !== "z") {
+		say(
+			`codes of the selection ${select.kind} are pre-activations; other activations need the selection all`,
+		);
+	}
+	if (penalty && term.reduction === "variance") say("a penalty needs the reduction sum");
+	if (penalty?.batch && tilted) say("a penalty of the whole batch can't be tilted by rows");
+	if (penalty && !(penalty.weight in scalars))
+		say(`there is no scalar ${penalty.weight} to weigh the penalty`);
+	if (term.reduction === "variance" && term.target === "data") {
+		say("reduction variance is for the target residual");
+	}
+	if (term.target === "residual" && term.bias) say("a residual has no bias");
+}
+
+function refuse(message: string): never {
+	throw usageError(message);
+}

@@ -96,7 +96,7 @@ function overview(): string {
 function report(error: unknown): void {
 	if (isSaeError(error) || isGpuError(error)) {
 		for (const line of error.message.split("\n")) process.stderr.write(`sae: ${line}\n`);
-		if (debug) process.stderr.write(`${error.stack}\n`);
+		if (debug) process.stderr.write(`${error.stack}\n${causeOf(error)}`);
 		process.exitCode = isSaeError(error) ? error.exitCode : EXIT.device;
 	} else {
 		const text = error instanceof Error ? (debug ? error.stack : `${error.name}: ${error.message}`) : error;
@@ -104,6 +104,11 @@ function report(error: unknown): void {
 		process.stderr.write(`sae: unexpected failure, please report it${where}: ${text}\n`);
 		process.exitCode = EXIT.internal;
 	}
+}
+
+/** What is behind an error, e.g. one in a plugin's code. */
+function causeOf({ cause }: Error): string {
+	return cause instanceof Error ? `because of ${cause.stack ?? cause}\n` : "";
 }
 
 /** Failures of the device come from kernels/, which knows nothing of exit codes. */

@@ -141,7 +141,11 @@ async function contributionsOf(entry: PluginEntry): Promise<readonly Contributio
 		throw new SaeError(`plugin ${entry.name}: its default export was not made by definePlugin`);
 	}
 	checkVersion(plugin.apiVersion, entry.name);
-	return plugin.contributes(core satisfies Core);
+	try {
+		return plugin.contributes(core satisfies Core);
+	} catch (cause) {
+		throw new SaeError(`plugin ${entry.name}: contributes() failed: ${cause}`, EXIT.data, { cause });
+	}
 }
 
 function checkVersion(apiVersion: number, name: string): void {

@@ -2,7 +2,7 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { plugin as extendBun } from "bun";
-import { SaeError } from "../errors.ts";
+import { EXIT, SaeError } from "../errors.ts";
 import type { Plugin } from "../plugin.ts";
 import type { PluginPackage } from "../registry.ts";
 
@@ -11,15 +11,10 @@ export async function loadPackage(origin: PluginPackage): Promise<{ readonly def
 	lendSaeflow();
 	try {
 		return await import(await entryOf(origin));
-	} catch (error) {
-		const reason = error instanceof Error ? error.message : String(error);
-		throw new SaeError(
-			`plugin ${origin.name}: its code in ${origin.folder} failed to load: ${reason}`,
-			undefined,
-			{
-				cause: error,
-			},
-		);
+	} catch (cause) {
+		const reason = cause instanceof Error ? cause.message : String(cause);
+		const where = `plugin ${origin.name}: its code in ${origin.folder}`;
+		throw new SaeError(`${where} failed to load: ${reason}`, EXIT.data, { cause });
 	}
 }
 

@@ -88,6 +88,7 @@ describe("createRegistry", () => {
 		[{ apiVersion: 2 }, "was written for API version 2, this is version 1; update saeflow"],
 		[{ apiVersion: 0 }, "was written for API version 0, this is version 1; update the plugin"],
 		[{ contributes: undefined as never }, "its default export was not made by definePlugin"],
+		[{ contributes: () => expect.unreachable("at all") }, "contributes() failed: "],
 		[{ contributes: () => [] }, "lists the source a but does not contribute it"],
 	])("refuses a plugin that does not fit: %o", async (plugin, message) => {
 		await expect(createRegistry([entry(["source:a"], plugin)]).find("source", "a")).rejects.toThrow(message);

@@ -116,6 +116,17 @@ describe("an installed plugin", () => {
 	});
 });
 
+test("the stack of code that fails is shown on request", async () => {
+	const source =
+		"export default undefined;\nfunction inner() {\n\tthrow new Error('no luck');\n}\ninner();\n";
+	const folder = await project("failing", { "sae-plugin-sevens": { source } });
+	const plain = await saeIn(folder, "activations", "sevens");
+	const where = join(folder, "node_modules/sae-plugin-sevens");
+	expect(plain.stderr).toBe(`sae: plugin sae-plugin-sevens: its code in ${where} failed to load: no luck\n`);
+	const { stderr } = await saeIn(folder, "activations", "sevens", "--debug");
+	expect(stderr).toContain(`${join(where, "index.ts")}:3`);
+});
+
 describe("a listed plugin", () => {
 	test("comes before a built-in one, which is said, and makes others with its name unambiguous", async () => {
 		const listed = { "sae.config.toml": 'plugins = ["sae-plugin-b"]\n' };

@@ -1,8 +1,20 @@
 /** A package's whole way: made by `sae plugin new`, tested, packed, installed, and used by a checkout and by a single binary. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { copyFile, mkdir, mkdtemp, readFile, realpath, rm, stat, symlink, writeFile } from "node:fs/promises";
+import {
+	copyFile,
+	mkdir,
+	mkdtemp,
+	readdir,
+	readFile,
+	realpath,
+	rename,
+	rm,
+	stat,
+	symlink,
+	writeFile,
+} from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { join, resolve } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import { ended, MAIN } from "../cli/sae.ts";
 import { SEVENS, writePackage } from "./packages.ts";
 
@@ -30,8 +42,9 @@ const checkout = [process.execPath, MAIN] as const;
 beforeAll(async () => {
 	folder = await realpath(await mkdtemp(join(tmpdir(), "sae-package-")));
 	project = join(folder, "project");
-	binary = join(folder, "sae");
+	binary = join(folder, "bin", "sae");
 	await mkdir(project);
+	await mkdir(dirname(binary));
 	await writeFile(join(project, "package.json"), '{"name": "project", "private": true}');
 	await succeed(ROOT, "npm", "run", "build:binary");
 	await copyFile(join(ROOT, "out/sae"), binary);
@@ -164,6 +177,11 @@ describe("the single binary", () => {
 		expect((await stat(join(project, "topk/sae_weights.safetensors"))).size).toBeGreaterThan(0);
 	});
 
+	test("finds packages in a node_modules beside it", async () => {
+		await writePackage(join(dirname(binary), "node_modules"), "sae-plugin-beside");
+		expect((await succeed(folder, binary, "plugins")).stdout).toContain("sae-plugin-beside 1.2.3");
+	});
+
 	test("reads no .env and no bunfig.toml of the folder it is run in", async () => {
 		const elsewhere = join(folder, "elsewhere");
 		await mkdir(elsewhere);
@@ -174,11 +192,31 @@ describe("the single binary", () => {
 
 	test("starts packages too", async () => {
 		const path = await scaffold("source", "from-binary", [binary]);
-		const { devDependencies } = JSON.parse(await readFile(join(path, "package.json"), "utf8"));
-		expect(devDependencies.saeflow).toMatch(/^\^\d/);
+		await expectPublishedVersion(path);
 		await succeed(path, process.execPath, "test");
 	});
 });
+
+test("an installed saeflow finds packages beside it, and new ones depend on its version", async () => {
+	const modules = join(folder, "global", "node_modules");
+	await mkdir(modules, { recursive: true });
+	for (const name of await readdir(MODULES)) await symlink(join(MODULES, name), join(modules, name));
+	const { stdout } = await succeed(ROOT, "npm", "pack", "--silent", "--pack-destination", folder);
+	await succeed(modules, "tar", "-xzf", join(folder, stdout.trim()));
+	await rename(join(modules, "package"), join(modules, "saeflow"));
+	await writePackage(modules, "sae-plugin-global");
+	const installed = [process.execPath, join(modules, "saeflow/cli/main.ts")] as const;
+	expect((await succeed(folder, ...installed, "plugins")).stdout).toContain("sae-plugin-global 1.2.3");
+	const rows = await succeed(folder, ...installed, "activations", "sevens", "--rows", "1", "--format", "csv");
+	expect(rows.stdout).toContain("7");
+	await expectPublishedVersion(await scaffold("evaluator", "from-installed", installed));
+});
+
+/** A package that no checkout made depends on what npm has. */
+async function expectPublishedVersion(path: string): Promise<void> {
+	const { devDependencies } = JSON.parse(await readFile(join(path, "package.json"), "utf8"));
+	expect(devDependencies.saeflow).toMatch(/^\^\d/);
+}
 
 test.each([
 	["Nope", "Nope: a name has lower-case letters"],

@@ -52,7 +52,7 @@ process.exit(0);
 
 async function time(size: { d_in: number; d_sae: number; k: number; batch: number }): Promise<void> {
 	const { d_in, d_sae, k, batch } = size;
-	const spec = architecture.training(architecture.options.parse({ k }), { d_in, d_sae });
+	const spec = architecture.training(architecture.options.parse({ k }), { d_in, d_out: d_in, d_sae });
 	const step = await TrainStep.create(gpu, spec, {
 		d_in,
 		d_sae,
@@ -61,7 +61,9 @@ async function time(size: { d_in: number; d_sae: number; k: number; batch: numbe
 		clip: false,
 	});
 	const rows = sampleRows(batch, d_in);
-	step.restore(initialise(spec, { d_in, d_sae }, rows.subarray(0, 64 * d_in), 0), 1e9);
+	const sample = rows.subarray(0, 64 * d_in);
+	const sizes = { d_in, d_out: d_in, d_sae };
+	step.restore(initialise(spec, sizes, { inputs: sample, targets: sample }, 0), 1e9);
 	const settings = (update: number) => ({
 		lr: 2e-4 / Math.sqrt(d_sae / 2 ** 14),
 		beta1: 0.9,
@@ -73,7 +75,7 @@ async function time(size: { d_in: number; d_sae: number; k: number; batch: numbe
 		input_scale: 1 / Math.sqrt(d_in),
 		progress: 0,
 	});
-	step.run(rows, settings(1), false);
+	step.run({ inputs: rows }, settings(1), false);
 	await step.report();
 	const steps = Number(values.steps);
 	for (let i = 0; i < 20; i++) step.repeat();

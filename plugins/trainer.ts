@@ -42,6 +42,31 @@ export default definePlugin({
 					"Rows without firing after which a latent counts as dead; by default a share of --tokens, at most 10 million",
 				),
 			seed: z.int().min(0).default(0).describe("Seed of the initial weights and of the shuffle"),
+			target_l0: z
+				.number()
+				.positive()
+				.optional()
+				.describe(
+					"Adjust the sparsity coefficient until so many latents are active per row; where there is one",
+				),
+			ema: z
+				.number()
+				.min(0)
+				.lt(1)
+				.default(0)
+				.describe("Save a running mean of the weights with this decay; 0: none"),
+			tilt: z
+				.number()
+				.min(0)
+				.default(0)
+				.describe("t of tilted empirical risk: rows with a larger loss weigh more; 0: all the same"),
+			resample_every: z
+				.int()
+				.min(0)
+				.default(0)
+				.describe(
+					"Steps between restarts of dead latents from badly explained rows, in the first half; 0: never",
+				),
 			log_every: z.int().min(1).default(50).describe("Steps between rows of metrics"),
 			eval_rows: z
 				.int()
@@ -85,6 +110,10 @@ export interface TrainerOptions {
 	readonly sample_rows: number;
 	readonly dead_tokens?: number | undefined;
 	readonly seed: number;
+	readonly target_l0?: number | undefined;
+	readonly ema: number;
+	readonly tilt: number;
+	readonly resample_every: number;
 	readonly log_every: number;
 	readonly eval_rows: number;
 	readonly eval_every: number;

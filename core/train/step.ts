@@ -91,7 +91,14 @@ const GROWTH = 1.5;
 /** Steps that can be run again when their codes found no room. */
 const MOST_PENDING = 64;
 
+const STOPPED_FOR_LOSS = 1;
 const STOPPED_FOR_ROOM = 2;
+
+/** Codes per row that each latent may have, and the density under which it counts as weak; both [d_sae]. */
+export interface Allocated {
+	readonly quota?: Float32Array | undefined;
+	readonly floor?: Float32Array | undefined;
+}
 
 interface Pending {
 	readonly rows: StepRows;
@@ -110,6 +117,8 @@ export class TrainStep {
 	#programs: Programs;
 	/** Steps that may have to be run again, oldest first: those whose codes nobody has seen to fit. */
 	#pending: Pending[] = [];
+	/** What has been read is looked at one after the other, for it may take more room and running steps again. */
+	#turn: Promise<unknown> = Promise.resolve();
 
 	private constructor(work: Work) {
 		this.#work = work;
@@ -145,14 +154,16 @@ export class TrainStep {
 	}
 
 	/** The first term's figures on one batch of float32 rows, with the parameters as they are. */
-	async evaluate(rows: StepRows, settings: StepSettings): Promise<StepReport> {
-		for (;;) {
-			this.#upload(rows, { ...settings, update: 0 });
-			submit(this.#work.gpu, this.#programs.evaluating);
-			const values = await this.#read();
-			if (values[REPORT.needed]! <= this.#work.entries) return this.#reportOf(values);
-			await this.#makeRoom(values[REPORT.needed]!);
-		}
+	evaluate(rows: StepRows, settings: StepSettings): Promise<StepReport> {
+		return this.#inTurn(async () => {
+			for (;;) {
+				this.#upload(rows, { ...settings, update: 0 });
+				submit(this.#work.gpu, this.#programs.evaluating);
+				const values = await this.#read();
+				if (values[REPORT.needed]! <= this.#work.entries) return this.#reportOf(values);
+				await this.#makeRoom(values[REPORT.needed]!);
+			}
+		});
 	}
 
 	/** Enqueues the last step once more, on the same rows and settings: for measuring without uploads. */
@@ -168,7 +179,7 @@ export class TrainStep {
 	/** Puts a state read from `parameters` back; the list of dead latents follows from it. */
 	restore(arrays: Readonly<Record<string, Float32Array | Uint32Array>>, deadAfter: number): void {
 		const { gpu, shape, parameters, buffers } = this.#work;
-		const { controller, ...stored } = arrays;
+		const { controller, quota, floor, ...stored } = arrays as Readonly<Record<string, Float32Array>>;
 		for (const [name, data] of Object.entries(stored)) parameters.write(name, data);
 		for (const name of parameters.arrays) {
 			// A mean of the weights starts at the weights.
@@ -188,6 +199,7 @@ export class TrainStep {
 			const row = parameters.row("dead") as { buffer: GPUBuffer; offset: number };
 			gpu.write(row.buffer, Float32Array.from(flags), row.offset);
 		}
+		this.allocate({ quota, floor });
 		const [multiplier = 1, l0 = 0] = controller ?? [];
 		const state = new Float32Array(2);
 		state.set([multiplier, l0]);
@@ -196,13 +208,22 @@ export class TrainStep {
 
 	/** Names of the arrays that {@link readArray} gives and {@link restore} takes: a whole training state. */
 	get arrays(): readonly string[] {
-		return [...this.parameters.arrays, ...(this.#work.spec.sparsity === undefined ? [] : ["controller"])];
+		const { sparsity, allocation } = this.#work.spec;
+		return [
+			...this.parameters.arrays,
+			...(sparsity === undefined ? [] : ["controller"]),
+			...(allocation === undefined ? [] : ["quota", "floor"]),
+		];
 	}
 
 	async readArray(name: string): Promise<Float32Array | Uint32Array> {
-		const { gpu, buffers } = this.#work;
-		if (name !== "controller") return this.parameters.read(name);
-		return new Float32Array(await gpu.read(buffers.control, CONTROL.multiplier * 4, 8));
+		const { gpu, buffers, shape } = this.#work;
+		if (name === "controller")
+			return new Float32Array(await gpu.read(buffers.control, CONTROL.multiplier * 4, 8));
+		if (name === "quota" || name === "floor") {
+			return new Float32Array(await gpu.read(buffers[name], 0, shape.d_sae * 4));
+		}
+		return this.parameters.read(name);
 	}
 
 	/** Σ error² of each row [rows] of the last step's batch, in the first term. */
@@ -213,7 +234,7 @@ export class TrainStep {
 	}
 
 	/** Quotas and floors of an allocation, both [d_sae]. */
-	allocate({ quota, floor }: { readonly quota?: Float32Array; readonly floor?: Float32Array }): void {
+	allocate({ quota, floor }: Allocated): void {
 		const { gpu, buffers } = this.#work;
 		if (quota) gpu.write(buffers.quota, quota as Float32Array<ArrayBuffer>);
 		if (floor) gpu.write(buffers.floor, floor as Float32Array<ArrayBuffer>);
@@ -226,20 +247,27 @@ export class TrainStep {
 	}
 
 	/** What the last enqueued step measured; resolves when it has run. */
-	async report(): Promise<StepReport> {
-		for (;;) {
-			const seen = this.#pending.length;
-			const last = this.#pending.at(-1);
-			const values = await this.#read();
-			if (values[REPORT.stopped] !== STOPPED_FOR_ROOM) {
-				// What was enqueued before is known to have fitted.
-				const keep =
-					last === undefined ? this.#pending.length : this.#pending.length - 1 - this.#pending.indexOf(last);
-				if (seen > 0) this.#pending = keep > 0 ? this.#pending.slice(-keep) : [];
-				return this.#reportOf(values);
+	report(): Promise<StepReport> {
+		const last = this.#pending.at(-1);
+		const reading = this.#read();
+		let seen = this.#work;
+		return this.#inTurn(async () => {
+			let values = await reading;
+			while (values[REPORT.stopped] === STOPPED_FOR_ROOM) {
+				// Another reader may have seen to it.
+				if (seen === this.#work) await this.#runAgain(values);
+				seen = this.#work;
+				values = await this.#read();
 			}
-			await this.#runAgain(values);
-		}
+			if (last) this.#pending.splice(0, this.#pending.indexOf(last) + 1);
+			return this.#reportOf(values);
+		});
+	}
+
+	#inTurn<T>(work: () => Promise<T>): Promise<T> {
+		const done = this.#turn.then(work);
+		this.#turn = done.catch(() => {});
+		return done;
 	}
 
 	#enqueue(rows: StepRows, settings: StepSettings, measure: boolean): void {
@@ -258,11 +286,12 @@ export class TrainStep {
 
 	/** Goes on with the first step whose codes found no room, once there is enough of it. */
 	async #runAgain(values: Float32Array): Promise<void> {
+		await this.#makeRoom(values[REPORT.needed]!);
 		const first = this.#pending.findIndex(({ settings }) => settings.update === values[REPORT.stoppedAt]);
 		if (first < 0) throw new GpuError("the codes of a step found no room, and its rows are gone");
-		const again = this.#pending.slice(first);
-		await this.#makeRoom(values[REPORT.needed]!);
-		for (const { rows, settings, measure } of again) this.#enqueue(rows, settings, measure);
+		// Also those that were enqueued since, which changed nothing.
+		for (const { rows, settings, measure } of this.#pending.slice(first))
+			this.#enqueue(rows, settings, measure);
 	}
 
 	async #makeRoom(needed: number): Promise<void> {
@@ -329,7 +358,7 @@ export class TrainStep {
 			l0: values[REPORT.kept]! / shape.rows,
 			dead: values[REPORT.dead]!,
 			multiplier: values[REPORT.multiplier]!,
-			stopped: values[REPORT.stopped] !== 0,
+			stopped: values[REPORT.stopped] === STOPPED_FOR_LOSS,
 		};
 	}
 }

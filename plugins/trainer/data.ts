@@ -93,7 +93,8 @@ async function* chain(kept: readonly Batch[], reader: AsyncGenerator<RowBatch>):
 	}
 }
 
-function toFloat32(batches: readonly Batch[]): Float32Array {
+/** The rows of batches behind each other, widened. */
+export function toFloat32(batches: readonly Pick<Batch, "data" | "type">[]): Float32Array {
 	const joined = new Float32Array(batches.reduce((sum, batch) => sum + batch.data.length, 0));
 	let at = 0;
 	for (const { data, type } of batches) {

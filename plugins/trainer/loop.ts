@@ -1,9 +1,19 @@
 /** The loop: batches in, updates on the device, metrics and checkpoints out. */
-import type { Checkpoint, Context, Core, SaeJob, StepReport, TrainJob, TrainStep } from "saeflow";
+import type {
+	Checkpoint,
+	Context,
+	Core,
+	SaeJob,
+	StepReport,
+	TrainingSpec,
+	TrainJob,
+	TrainStep,
+} from "saeflow";
 import type { TrainerOptions } from "../trainer.ts";
-import { openRows, rmsScale, type TrainingRows } from "./data.ts";
+import { type Batch, openRows, rmsScale, type TrainingRows, toFloat32 } from "./data.ts";
 import { evaluateHeldOut, type HeldOutFigures, totalVariance } from "./held-out.ts";
 import { Meter, progressLine } from "./progress.ts";
+import { isResamplingDue, restartDead } from "./resample.ts";
 import { checkSameRun, settingsOfRun } from "./resume.ts";
 import { deadThreshold, defaultLearningRate, learningRateShare } from "./schedule.ts";
 import { until } from "./until.ts";
@@ -15,6 +25,7 @@ const LOOKS_IN_FLIGHT = 2;
 /** One SAE in training. */
 interface Trainee {
 	readonly job: SaeJob;
+	readonly spec: TrainingSpec;
 	readonly step: TrainStep;
 	readonly lr: number;
 	readonly inputScale: number;
@@ -114,11 +125,18 @@ async function prepare(
 		rows: options.batch_size,
 		format: rows.type,
 		clip: options.clip > 0,
+		tilted: options.tilt > 0,
+		averaged: options.ema > 0,
 	});
+	if (options.target_l0 !== undefined && spec.sparsity === undefined) {
+		throw core.usageError(
+			`--target-l0 needs an architecture with a sparsity coefficient; ${job.architecture} sets its l0 by options of its own`,
+		);
+	}
 	const lr = job.lr ?? options.lr ?? defaultLearningRate(job.d_sae);
 	if (checkpoint) {
 		step.restore(await checkpoint.arrays(job.name), deadAfter);
-		return { job, step, lr, inputScale: checkpoint.state.input_scale[job.name]! };
+		return { job, spec, step, lr, inputScale: checkpoint.state.input_scale[job.name]! };
 	}
 	const inputScale = options.normalize === "rms" ? rmsScale(core, rows.sample, width) : 1;
 	const scaled = rows.sample.map((value) => value * inputScale);
@@ -126,7 +144,7 @@ async function prepare(
 		? core.parametersOf(spec, sizes, job.initial, inputScale, job.restore)
 		: core.initialise(spec, sizes, { inputs: scaled, targets: scaled }, job.seed ?? options.seed);
 	step.restore(values, deadAfter);
-	return { job, step, lr, inputScale };
+	return { job, spec, step, lr, inputScale };
 }
 
 async function loop(run: Run, firstStep: number, firstPosition: number): Promise<void> {
@@ -163,8 +181,10 @@ async function loop(run: Run, firstStep: number, firstPosition: number): Promise
 		if (steps === undefined || step < steps) {
 			for await (const batch of until(rows.batches, failed.signal)) {
 				const logged = (step + 1) % options.log_every === 0 || step + 1 === steps;
-				for (const trainee of run.trainees)
+				for (const trainee of run.trainees) {
+					await reallocate(trainee, step);
 					trainee.step.run({ inputs: batch.data }, settingsAt(run, trainee, step), logged);
+				}
 				step++;
 				position = batch.position + batch.rows;
 				const evaluated = rows.heldOut.length > 0 && (step % options.eval_every === 0 || step === steps);
@@ -174,6 +194,10 @@ async function loop(run: Run, firstStep: number, firstPosition: number): Promise
 					looked.catch(() => failed.abort());
 					looks.push(looked);
 					await settle(evaluated ? 0 : LOOKS_IN_FLIGHT);
+				}
+				if (isResamplingDue(options, step, steps)) {
+					await settle(0);
+					for (const trainee of run.trainees) await resample(run, trainee, batch, step);
 				}
 				if (step === steps || context.signal.aborted || run.trainees.length === 0) break;
 				if (isCheckpointDue(options, step, savedAt)) await save();
@@ -208,7 +232,41 @@ function settingsAt(run: Run, trainee: Trainee, step: number): Parameters<TrainS
 		dead_after: deadAfter,
 		input_scale: trainee.inputScale,
 		progress: steps === undefined ? 1 : step / steps,
+		target_l0: options.target_l0,
+		tilt: options.tilt,
+		ema: options.ema,
+		seed: trainee.job.seed ?? options.seed,
 	};
+}
+
+/** Codes are shared out anew, where the description does so: from how often each latent has fired of late. */
+async function reallocate({ spec, step }: Trainee, updates: number): Promise<void> {
+	if (!spec.allocation || updates % spec.allocation.every !== 0) return;
+	step.allocate(spec.allocation.plan((await step.readArray("density")) as Float32Array));
+}
+
+async function resample(
+	run: Run,
+	{ job, step, inputScale }: Trainee,
+	batch: Batch,
+	updates: number,
+): Promise<void> {
+	const { core, options, rows, deadAfter, context } = run;
+	const state = Object.fromEntries(
+		await Promise.all(step.arrays.map(async (name) => [name, await step.readArray(name)] as const)),
+	);
+	const errors = await step.rowErrors();
+	const random = new core.CounterRng(job.seed ?? options.seed).derive(updates);
+	const count = restartDead(state, {
+		rows: toFloat32([batch]).map((value) => value * inputScale),
+		errors,
+		width: rows.width,
+		deadAfter,
+		random,
+	});
+	if (count === 0) return;
+	step.restore(state, deadAfter);
+	context.log.debug(`${job.name}: ${count} dead latents start again at step ${updates}`);
 }
 
 /** Reads what the step that was just enqueued measured, and reports it when it is a logged one. */
@@ -286,9 +344,8 @@ function isCheckpointDue(options: TrainerOptions, step: number, savedAt: number)
 	return checkpoint_minutes > 0 && performance.now() - savedAt > checkpoint_minutes * 60_000;
 }
 
-function finished(run: Run, { job, step, lr, inputScale }: Trainee, updates: number) {
+function finished(run: Run, { job, spec, step, lr, inputScale }: Trainee, updates: number) {
 	const { core, options, rows, context } = run;
-	const spec = job.describe({ d_in: rows.width, d_out: rows.width });
 	return core.finishModel(
 		step,
 		spec,

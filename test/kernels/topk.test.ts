@@ -6,7 +6,7 @@ import { roundUp, TILE } from "../../kernels/layout.ts";
 import { GROUP } from "../../kernels/matmul.ts";
 import { dispatch, submit } from "../../kernels/program.ts";
 import { SELECT_THREADS, selectTopK, type TopKShape } from "../../kernels/topk.ts";
-import { STEP_PARAMS_BYTES } from "../../kernels/wgsl.ts";
+import { packStep, STEP_PARAMS_BYTES } from "../../kernels/wgsl.ts";
 import { randomStream } from "../reference/models.ts";
 
 let gpu: Gpu;
@@ -85,10 +85,7 @@ async function checkWith(shape: TopKShape & { readonly d_sae: number }, k: numbe
 		return uniform;
 	};
 	const step = gpu.uniform("step", STEP_PARAMS_BYTES);
-	const settings = new Uint32Array(STEP_PARAMS_BYTES / 4);
-	settings[0] = total;
-	settings[12 + 1] = k;
-	gpu.write(step, settings);
+	gpu.write(step, packStep({ rows: total, input_scale: 1, k: [0, k] }));
 	const index = gpu.buffer("index", (ENTRY + total * maxK) * 4);
 	const value = gpu.buffer("value", (ENTRY + total * maxK) * 4);
 	const span = gpu.buffer("span", (CODE_ROW + total) * 8);

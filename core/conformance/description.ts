@@ -65,7 +65,7 @@ const Selection = z.discriminatedUnion("kind", [
 
 const Nesting = z.strictObject({
 	by: z.enum(["latent", "rank"]),
-	sizes: z.union([z.array(positive).min(1), Fn]),
+	sizes: z.union([z.array(z.int().min(0)).min(1), Fn]),
 	weights: z.array(z.number().min(0)).min(1),
 });
 

@@ -3,6 +3,8 @@ import { afterAll, beforeAll, describe, test } from "bun:test";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import type { z } from "zod";
+import { core } from "../../core/api.ts";
 import { writeArrowFile } from "../../core/arrow/writer.ts";
 import { toyRows, toySae, toyStream } from "../../core/conformance/bench.ts";
 import {
@@ -101,7 +103,16 @@ test("the trainer", async () =>
 	}));
 
 describe("architectures", () => {
-	test.each(named("architecture"))("%s", async (name, plugin) =>
-		checkArchitecture(await load(plugin), { gpu, name }),
-	);
+	test.each(named("architecture"))("%s", async (name, plugin) => {
+		const own = await load(plugin);
+		const { options } = own
+			.contributes(core)
+			.find((one) => one.kind === "architecture" && one.name === name)!;
+		// Their own defaults are for SAEs of thousands of latents.
+		await checkArchitecture(own, {
+			gpu,
+			name,
+			options: "k" in (options as z.ZodObject).shape ? { k: 4 } : {},
+		});
+	});
 });

@@ -21,6 +21,7 @@ export const ownOptions = {
 	d_sae: z.int().min(1).optional().describe("Latents of this SAE"),
 	lr: z.number().positive().optional().describe("Its learning rate"),
 	seed: z.int().min(0).optional().describe("Seed of its initial weights"),
+	target_l0: z.number().positive().optional().describe("L0 to adjust its sparsity coefficient to"),
 };
 
 /** Reads `topk --k 16 --d-sae 8192`, or the same without spaces: `topk:k=16,d-sae=8192`. */

@@ -4,13 +4,13 @@ import { z } from "zod";
 import { usageError } from "../core/errors.ts";
 import { saveSae } from "../core/load.ts";
 import type { ArchitectureContribution } from "../core/plugin.ts";
-import type { SaeJob } from "../core/train/job.ts";
+import type { OwnSettings, SaeJob } from "../core/train/job.ts";
 import { saeJob } from "../core/train-saes.ts";
 import { registry } from "./plugins.ts";
 import { ownOptions, readSpec, specOptions } from "./sae-spec.ts";
 
 /** What an SAE is made with besides its architecture; every SAE of a run shares it unless its words say otherwise. */
-interface Shared extends Pick<SaeJob, "d_sae" | "lr" | "seed" | "initial"> {
+interface Shared extends OwnSettings, Pick<SaeJob, "d_sae" | "initial"> {
 	readonly out: string;
 }
 

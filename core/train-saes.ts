@@ -11,12 +11,12 @@ import type { ArchitectureContribution, Context, Logger } from "./plugin.ts";
 import type { ContributionOf, Registry } from "./registry.ts";
 import type { SaeModel } from "./sae.ts";
 import type { RecordStream } from "./stream.ts";
-import type { SaeJob, TrainMetrics } from "./train/job.ts";
+import type { OwnSettings, SaeJob, TrainMetrics } from "./train/job.ts";
 
 /** The trainer of `sae train`. */
 export const TRAINER = "adam";
 
-export interface SaeToTrain {
+export interface SaeToTrain extends OwnSettings {
 	/** Name of an architecture plugin, e.g. `topk`. */
 	readonly architecture: string;
 	readonly d_sae: number;
@@ -26,10 +26,6 @@ export interface SaeToTrain {
 	readonly name?: string;
 	/** An SAE of the same sizes to start from instead of fresh weights. */
 	readonly initial?: SaeModel;
-	/** Its learning rate instead of the run's. */
-	readonly lr?: number;
-	/** Seed of its initial weights instead of the run's. */
-	readonly seed?: number;
 }
 
 export interface TrainOptions {

@@ -2,25 +2,24 @@
 import { z } from "zod";
 import { usageError } from "../../core/errors.ts";
 import type { ArchitectureContribution } from "../../core/plugin.ts";
+import type { OwnSettings } from "../../core/train/job.ts";
 import { readNumber } from "../argv.ts";
 import { type Flag, flagsOf, kebab } from "../flags.ts";
 import { ownOptions, readSpec, type SaeSpec, specOptions } from "../sae-spec.ts";
 
-/** One SAE of a sweep. */
-export interface GridSae {
+/** One SAE of a sweep. Without a learning rate it has the trainer's for its d_sae. */
+export interface GridSae extends OwnSettings {
 	/** What sets it apart, e.g. `topk-k16-d-sae2048-seed0-lr0.001`: the name of its folder. */
 	readonly name: string;
 	readonly architecture: ArchitectureContribution;
 	readonly options: Readonly<Record<string, unknown>>;
 	readonly d_sae: number;
 	readonly seed: number;
-	/** The trainer's own for this d_sae when undefined. */
-	readonly lr: number | undefined;
 }
 
 export interface Grid {
 	readonly saes: readonly GridSae[];
-	/** The options of architectures that the words name, in their order. */
+	/** The options that the specs name, in their order, those that are columns of every sweep left out. */
 	readonly varied: readonly string[];
 }
 
@@ -53,17 +52,16 @@ export async function expandGrid(specs: readonly string[], axes: Axes): Promise<
 	for (const text of specs) {
 		const spec = await readSpec(text);
 		const { given, combinations } = alternatives(spec);
-		for (const { key } of given) varied.add(key);
+		const keys = given.map(({ key }) => key).filter((key) => !(key in axes));
+		for (const key of keys) varied.add(key);
 		for (const words of combinations) {
 			const [own, options] = specOptions(spec, words, Own);
-			for (const d_sae of own.d_sae ? [own.d_sae] : axes.d_sae)
-				for (const seed of own.seed === undefined ? axes.seed : [own.seed])
-					for (const lr of own.lr ? [own.lr] : axes.lr.length > 0 ? axes.lr : [undefined]) {
-						const keys = given.map(({ key }) => key);
-						const { architecture } = spec;
-						const settings = { ...pick(options, keys), d_sae, seed, ...(lr === undefined ? {} : { lr }) };
-						saes.push({ name: nameOf(architecture.name, settings), architecture, options, d_sae, seed, lr });
-					}
+			const settings = Object.fromEntries(keys.map((key) => [key, { ...own, ...options }[key]]));
+			for (const place of places(own, axes)) {
+				const { architecture } = spec;
+				const name = nameOf(architecture.name, { ...settings, ...place });
+				saes.push({ name, architecture, options, ...own, ...place });
+			}
 		}
 	}
 	const twice = saes.find(({ name }, i) => saes.findIndex((other) => other.name === name) < i);
@@ -71,16 +69,28 @@ export async function expandGrid(specs: readonly string[], axes: Axes): Promise<
 	return { saes, varied: [...varied] };
 }
 
-/** The combinations of a spec's words, and which of the architecture's options they name. */
+type Place = { readonly d_sae: number; readonly seed: number; readonly lr?: number };
+
+/** The combinations of the axes, for an SAE that has values of its own on some. */
+function places(own: z.output<typeof Own>, axes: Axes): Place[] {
+	const along = (key: keyof Axes) => (own[key] === undefined ? axes[key] : [own[key]]);
+	const rates = along("lr").map((lr) => ({ lr }));
+	return along("d_sae").flatMap((d_sae) =>
+		along("seed").flatMap((seed) =>
+			(rates.length > 0 ? rates : [{}]).map((rate) => ({ d_sae, seed, ...rate })),
+		),
+	);
+}
+
+/** The combinations of a spec's words, and which options they name. */
 function alternatives(spec: SaeSpec): { given: Flag[]; combinations: string[][] } {
-	const known = flagsOf(spec.architecture.options);
-	const flags = [...known, ...flagsOf(Own)];
+	const flags = [...flagsOf(spec.architecture.options), ...flagsOf(Own)];
 	const given = new Set<Flag>();
 	let combinations: string[][] = [[]];
 	for (const word of units(spec.words, flags)) {
 		const [, name, value] = /^--([^=]+)(?:=(.*))?$/s.exec(word) ?? [];
 		const flag = flags.find((candidate) => candidate.name === name || `no-${candidate.name}` === name);
-		if (flag && known.includes(flag)) given.add(flag);
+		if (flag) given.add(flag);
 		const values = flag && value !== undefined && isSplit(flag) ? value.split(",") : undefined;
 		const choices = values ? values.map((one) => `--${name}=${one}`) : [word];
 		combinations = combinations.flatMap((words) => choices.map((choice) => [...words, choice]));
@@ -103,10 +113,6 @@ function units(words: readonly string[], flags: readonly Flag[]): string[] {
 /** Whether commas part the values of a sweep. In free text and in lists they may be part of one value. */
 function isSplit(flag: Flag): boolean {
 	return !flag.repeated && (flag.type !== "string" || flag.choices.length > 0);
-}
-
-function pick(options: Readonly<Record<string, unknown>>, keys: readonly string[]): Record<string, unknown> {
-	return Object.fromEntries(keys.map((key) => [key, options[key]]));
 }
 
 function nameOf(architecture: string, settings: Readonly<Record<string, unknown>>): string {

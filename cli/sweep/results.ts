@@ -42,7 +42,7 @@ export function resultColumns(
  * path when it diverged.
  */
 export function resultRow(
-	{ name, architecture, d_sae, seed, lr, options }: GridSae,
+	{ name, architecture, d_sae, seed, lr, target_l0, options }: GridSae,
 	varied: readonly string[],
 	log: readonly LogRow[],
 	path: string,
@@ -58,7 +58,7 @@ export function resultRow(
 		d_sae,
 		seed,
 		lr: lr ?? null,
-		...Object.fromEntries(varied.map((key) => [columnOf(key), cell(options[key])])),
+		...Object.fromEntries(varied.map((key) => [columnOf(key), cell({ target_l0, ...options }[key])])),
 		tokens: rows.at(-1)?.tokens ?? null,
 		fvu: measured?.fvu ?? null,
 		eval_fvu: evaluated?.eval_fvu ?? null,

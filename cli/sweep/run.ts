@@ -88,7 +88,10 @@ async function planGroups(sweep: Sweep, jobs: ReadonlyMap<string, SaeJob>): Prom
 	const bytes = new Map(
 		saes.map(({ name, d_sae }) => [
 			name,
-			trainingBytes(gpu, jobs.get(name)!.describe(input.width), { ...shape, d_sae }),
+			trainingBytes(gpu, jobs.get(name)!.describe({ d_in: input.width, d_out: input.width }), {
+				...shape,
+				d_sae,
+			}),
 		]),
 	);
 	const memory = sweep.memory ?? (await freeMemory(gpu.info));
@@ -147,12 +150,12 @@ async function trainGroup(
 	});
 }
 
-function jobOf({ name, architecture, options, d_sae, lr, seed }: GridSae, folder: string): SaeJob {
-	return makeJob(name, architecture, options, { d_sae, lr, seed, out: join(folder, name) });
+function jobOf({ name, architecture, options, ...own }: GridSae, folder: string): SaeJob {
+	return makeJob(name, architecture, options, { ...own, out: join(folder, name) });
 }
 
-function settingsOf({ architecture, options, d_sae, lr, seed }: GridSae): Settings {
-	return plain({ architecture: architecture.name, d_sae, lr, seed, ...options });
+function settingsOf({ name: _, architecture, options, ...own }: GridSae): Settings {
+	return plain({ architecture: architecture.name, ...own, ...options });
 }
 
 /** As it comes back from JSON. */

@@ -3,18 +3,24 @@ import type { Sizes, TrainingSpec } from "../architecture.ts";
 import type { SaeModel, Tensor } from "../sae.ts";
 import type { RecordStream } from "../stream.ts";
 
+/** What an SAE may have of its own where several share a run. */
+export interface OwnSettings {
+	/** Learning rate instead of the run's. */
+	readonly lr?: number | undefined;
+	/** Seed of the initial weights instead of the run's, which orders the rows for all. */
+	readonly seed?: number | undefined;
+	/** The L0 to adjust the sparsity coefficient to, instead of the run's. */
+	readonly target_l0?: number | undefined;
+}
+
 /** One SAE of a run. Several may share the stream. */
-export interface SaeJob {
+export interface SaeJob extends OwnSettings {
 	/** Unique within the run; names its metrics rows and its arrays in checkpoints. */
 	readonly name: string;
 	readonly architecture: string;
 	/** The architecture's validated options, kept in checkpoints. */
 	readonly options: Readonly<Record<string, unknown>>;
 	readonly d_sae: number;
-	/** Learning rate of this SAE instead of the run's. */
-	readonly lr?: number | undefined;
-	/** Seed of its initial weights instead of the run's, which orders the rows for all. */
-	readonly seed?: number | undefined;
 	/** The architecture's description, once the stream has said how wide its rows are. */
 	describe(widths: Omit<Sizes, "d_sae">): TrainingSpec;
 	/** The architecture's ways to what it saves and back. */

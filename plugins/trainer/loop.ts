@@ -128,7 +128,8 @@ async function prepare(
 		tilted: options.tilt > 0,
 		averaged: options.ema > 0,
 	});
-	if (options.target_l0 !== undefined && spec.sparsity === undefined) {
+	const target_l0 = job.target_l0 ?? options.target_l0;
+	if (target_l0 !== undefined && spec.sparsity === undefined) {
 		throw core.usageError(
 			`--target-l0 needs an architecture with a sparsity coefficient; ${job.architecture} sets its l0 by options of its own`,
 		);
@@ -232,7 +233,7 @@ function settingsAt(run: Run, trainee: Trainee, step: number): Parameters<TrainS
 		dead_after: deadAfter,
 		input_scale: trainee.inputScale,
 		progress: steps === undefined ? 1 : step / steps,
-		target_l0: options.target_l0,
+		target_l0: trainee.job.target_l0 ?? options.target_l0,
 		tilt: options.tilt,
 		ema: options.ema,
 		seed: trainee.job.seed ?? options.seed,
@@ -359,7 +360,12 @@ function finished(run: Run, { job, spec, step, lr, inputScale }: Trainee, update
 				...core.origin(run.job.stream.schema),
 				training_command: context.command,
 				training_tokens: updates * options.batch_size,
-				training_options: { ...options, lr, seed: job.seed ?? options.seed },
+				training_options: {
+					...options,
+					lr,
+					seed: job.seed ?? options.seed,
+					target_l0: job.target_l0 ?? options.target_l0,
+				},
 				architecture_options: job.options,
 			},
 		},

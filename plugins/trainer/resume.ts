@@ -11,8 +11,8 @@ export function settingsOfRun(job: TrainJob, options: TrainerOptions): Record<st
 		checkpoint_minutes: _m,
 		...deciding
 	} = options;
-	const saes = job.saes.flatMap(({ name, architecture, options, d_sae, lr, seed }) =>
-		Object.entries({ architecture, d_sae, lr, seed, ...options }).map(([key, value]) => [
+	const saes = job.saes.flatMap(({ name, architecture, options, d_sae, lr, seed, target_l0 }) =>
+		Object.entries({ architecture, d_sae, lr, seed, target_l0, ...options }).map(([key, value]) => [
 			`${name}: ${key}`,
 			value,
 		]),

@@ -45,6 +45,15 @@ describe("a grid", () => {
 		]);
 	});
 
+	test("has an L0 to reach as a column, as options have", async () => {
+		const { saes, varied } = await expand(["topk --target-l0 8,16"]);
+		expect(saes.map(({ name, target_l0 }) => [name, target_l0])).toEqual([
+			["topk-target-l08-d-sae64-seed0", 8],
+			["topk-target-l016-d-sae64-seed0", 16],
+		]);
+		expect(varied).toEqual(["target_l0"]);
+	});
+
 	test("splits choices too, and names every option that any spec names", async () => {
 		const grid = await expand(["topk --pre-bias mean,zeros", "topk --aux-weight 0,0.1"]);
 		expect(grid.saes.map(({ options }) => [options.pre_bias, options.aux_weight])).toEqual([

@@ -23,6 +23,8 @@ export interface Layout {
 	/** Width of what is reconstructed. */
 	readonly d_out: number;
 	readonly d_sae: number;
+	/** Rows of the encoder: one per latent, or fewer keys that latents share. */
+	readonly keys: number;
 	/** Largest number of rows of a batch. */
 	readonly rows: number;
 	/** d_in, d_out, rows and d_sae with padding. Padding is zero and stays zero. */
@@ -30,7 +32,10 @@ export interface Layout {
 	readonly outWidth: number;
 	readonly paddedRows: number;
 	readonly latents: number;
+	readonly paddedKeys: number;
 	readonly shards: readonly Shard[];
+	/** Of the encoder; the same as the others unless latents share keys. */
+	readonly keyShards: readonly Shard[];
 	/** Pre-activations are made for this many rows at a time, so that their memory is bounded. */
 	readonly chunkRows: number;
 }
@@ -39,10 +44,16 @@ export interface Layout {
 const PRE_ACTIVATION_BYTES = 2 ** 30;
 
 export function planLayout(
-	size: { readonly d_in: number; readonly d_out?: number; readonly d_sae: number; readonly rows: number },
+	size: {
+		readonly d_in: number;
+		readonly d_out?: number | undefined;
+		readonly d_sae: number;
+		readonly keys?: number | undefined;
+		readonly rows: number;
+	},
 	maxBinding: number,
 ): Layout {
-	const { d_in, d_out = d_in, d_sae, rows } = size;
+	const { d_in, d_out = d_in, d_sae, keys = d_sae, rows } = size;
 	const width = roundUp(d_in, DEPTH);
 	const outWidth = roundUp(d_out, DEPTH);
 	const latents = roundUp(d_sae, TILE);
@@ -50,24 +61,32 @@ export function planLayout(
 	// The optimiser keeps two numbers per weight in one buffer, the largest of those that are sharded.
 	const perShard = Math.floor(maxBinding / (Math.max(width, outWidth) * 8) / TILE) * TILE;
 	if (perShard === 0) throw new GpuError(`rows of d_in ${d_in} are too wide for this device`);
-	const shards: Shard[] = [];
-	for (let start = 0; start < latents; start += perShard) {
-		shards.push({ start, count: Math.min(perShard, latents - start) });
-	}
+	const paddedKeys = roundUp(keys, TILE);
+	const shards = cut(latents, perShard);
 	const budget = Math.min(maxBinding, PRE_ACTIVATION_BYTES);
-	const fitting = Math.max(TILE, Math.floor(budget / (latents * 4) / TILE) * TILE);
+	const fitting = Math.max(TILE, Math.floor(budget / (paddedKeys * 4) / TILE) * TILE);
 	return {
 		d_in,
 		d_out,
 		d_sae,
+		keys,
 		rows,
 		width,
 		outWidth,
 		paddedRows,
 		latents,
+		paddedKeys,
 		shards,
+		keyShards: keys === d_sae ? shards : cut(paddedKeys, perShard),
 		chunkRows: Math.min(paddedRows, fitting),
 	};
+}
+
+function cut(length: number, most: number): Shard[] {
+	return Array.from({ length: Math.ceil(length / most) }, (_, i) => ({
+		start: i * most,
+		count: Math.min(most, length - i * most),
+	}));
 }
 
 export function roundUp(value: number, multiple: number): number {

@@ -24,6 +24,8 @@ export interface TopKShape {
 	readonly threads: number;
 	/** `maxima`: a maximum for every four latents is at hand; `dead`: only the latents of a list take part. */
 	readonly scan: "maxima" | "dead";
+	/** Latents are pairs of so many keys each: (i, j)'s value is key i's and key (keys + j)'s summed. Only with `dead`. */
+	readonly keys?: number | undefined;
 	/** Largest absolute values count, and keep their sign; the maxima are then of absolute values. */
 	readonly magnitude?: boolean;
 }
@@ -35,7 +37,7 @@ export interface TopKShape {
  * One workgroup per row. Entries of a row are written by ascending index, from row · room.
  */
 export function selectTopK(shape: TopKShape): string {
-	const { threads, scan, magnitude = false } = shape;
+	const { threads, scan, magnitude = false, keys } = shape;
 	// Rounded up, so that few different kernels are compiled.
 	const room = 2 ** Math.ceil(Math.log2(shape.maxK));
 	const perThread = Math.max(1, (4 * room) / threads);
@@ -76,6 +78,8 @@ var<workgroup> equal: array<u32, ${threads}>;
 
 // Positive floats keep their order as integers; what ReLU would drop becomes 0.
 fn key(value: f32) -> u32 { return ${magnitude ? "bitcast<u32>(value) & 0x7fffffffu" : "select(bitcast<u32>(value), 0u, bitcast<u32>(value) > 0x7fffffffu)"}; }
+
+fn pre_at(base: u32, latent: u32) -> f32 { return ${keys === undefined ? "pre[base + latent]" : `pre[base + latent / ${keys}u] + pre[base + ${keys}u + latent % ${keys}u]`}; }
 
 fn count() -> u32 { return ${dead ? "list[0]" : "chunk.d_sae"}; }
 fn latent(i: u32) -> u32 { return ${dead ? "list[1u + i]" : "i"}; }
@@ -149,7 +153,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
 				place += select(0u, candidate_kept[other], candidate_index[other] < index);
 			}
 			out_index[first + place] = index;
-			out_value[first + place] = ${magnitude ? "pre[base + index]" : "bitcast<f32>(candidate_key[c])"};
+			out_value[first + place] = ${magnitude ? "pre_at(base, index)" : "bitcast<f32>(candidate_key[c])"};
 		}
 		kept = min(found, k);
 	} else {
@@ -160,11 +164,11 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
 
 // What the scan looks at first: a latent of the list, or the largest of four neighbours.
 fn unit_key(chunk_row: u32, base: u32, i: u32) -> u32 {
-	return ${dead ? "key(pre[base + list[1u + i]])" : "key(maxima[chunk_row * (chunk.stride / 4u) + i])"};
+	return ${dead ? "key(pre_at(base, list[1u + i]))" : "key(maxima[chunk_row * (chunk.stride / 4u) + i])"};
 }
 
 fn offer_unit(base: u32, i: u32, unit: u32, bound: u32) {
-	${dead ? "offer(list[1u + i], unit, bound);" : "for (var j = i * 4u; j < i * 4u + 4u; j++) { offer(j, key(pre[base + j]), bound); }"}
+	${dead ? "offer(list[1u + i], unit, bound);" : "for (var j = i * 4u; j < i * 4u + 4u; j++) { offer(j, key(pre_at(base, j)), bound); }"}
 }
 
 fn clear_counters(thread: u32) {
@@ -187,7 +191,7 @@ fn select_slowly(thread: u32, base: u32, first: u32, n: u32, k: u32) -> u32 {
 	for (var round = 0u; round < 31u; round++) {
 		let probe = bound | (0x40000000u >> round);
 		var reach = 0u;
-		for (var i = thread; i < n; i += ${threads}u) { reach += select(0u, 1u, key(pre[base + latent(i)]) >= probe); }
+		for (var i = thread; i < n; i += ${threads}u) { reach += select(0u, 1u, key(pre_at(base, latent(i))) >= probe); }
 		if (reach > 0u) { atomicAdd(&counters[round], reach); }
 		workgroupBarrier();
 		if (atomicLoad(&counters[round]) >= k) { bound = probe; }
@@ -200,7 +204,7 @@ fn select_slowly(thread: u32, base: u32, first: u32, n: u32, k: u32) -> u32 {
 	above[thread] = 0u;
 	equal[thread] = 0u;
 	for (var i = from_; i < to; i++) {
-		let mine = key(pre[base + latent(i)]);
+		let mine = key(pre_at(base, latent(i)));
 		if (mine > bound) { above[thread]++; }
 		if (mine == bound) { equal[thread]++; }
 	}
@@ -216,7 +220,7 @@ fn select_slowly(thread: u32, base: u32, first: u32, n: u32, k: u32) -> u32 {
 	}
 	place += min(equal_before, room);
 	for (var i = from_; i < to; i++) {
-		let mine = key(pre[base + latent(i)]);
+		let mine = key(pre_at(base, latent(i)));
 		var keep = mine > bound;
 		if (mine == bound) {
 			keep = equal_before < room;
@@ -224,7 +228,7 @@ fn select_slowly(thread: u32, base: u32, first: u32, n: u32, k: u32) -> u32 {
 		}
 		if (keep) {
 			out_index[place] = latent(i);
-			out_value[place] = ${magnitude ? "pre[base + latent(i)]" : "bitcast<f32>(mine)"};
+			out_value[place] = ${magnitude ? "pre_at(base, latent(i))" : "bitcast<f32>(mine)"};
 			place++;
 		}
 	}

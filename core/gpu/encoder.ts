@@ -6,7 +6,7 @@ import { type Dispatch, dispatch } from "../../kernels/program.ts";
 import type { ParameterStore } from "./parameters.ts";
 
 export interface Chunk {
-	/** Pre-activations [chunkRows, latents] of the rows from `firstRow`. */
+	/** Pre-activations [chunkRows, paddedKeys] of the rows from `firstRow`. */
 	readonly pre: GPUBuffer;
 	/** Their maxima over every four latents. */
 	readonly maxima: GPUBuffer;
@@ -29,13 +29,13 @@ export interface EncoderOptions {
 
 /** The chunks of a batch, each with the dispatches that make its pre-activations. */
 export function encoderChunks(gpu: Gpu, layout: Layout, options: EncoderOptions): Chunk[] {
-	const { width, latents, chunkRows, shards } = layout;
+	const { width, paddedKeys, chunkRows, keyShards } = layout;
 	const { input, parameters, maximaOf, keep, allocate } = options;
 	const tile = tileFor(gpu.info);
 	const code = encoderProduct(tile, maximaOf);
 	const room = () => ({
-		pre: allocate("pre-activations", chunkRows * latents),
-		maxima: allocate("pre-activation maxima", (chunkRows * latents) / GROUP),
+		pre: allocate("pre-activations", chunkRows * paddedKeys),
+		maxima: allocate("pre-activation maxima", (chunkRows * paddedKeys) / GROUP),
 	});
 	let memory = room();
 	const chunks: Chunk[] = [];
@@ -43,9 +43,9 @@ export function encoderChunks(gpu: Gpu, layout: Layout, options: EncoderOptions)
 		if (keep && firstRow > 0) memory = room();
 		const { pre, maxima } = memory;
 		const rows = Math.min(chunkRows, layout.paddedRows - firstRow);
-		const product = shards.map((shard, s) => {
+		const product = keyShards.map((shard, s) => {
 			const place = gpu.uniform("place", 16);
-			gpu.write(place, new Uint32Array([firstRow, shard.start, width / 4, latents / 4]));
+			gpu.write(place, new Uint32Array([firstRow, shard.start, width / 4, paddedKeys / 4]));
 			return dispatch(
 				gpu,
 				"encoder product",

@@ -13,6 +13,9 @@ export interface Matrix {
 	readonly moments: readonly GPUBuffer[];
 	/** The running mean of the weights, when one is kept. */
 	readonly average: readonly GPUBuffer[];
+	/** Rows, and how they are cut. */
+	readonly rows: number;
+	readonly shards: readonly Shard[];
 }
 
 /** Numbers in a row, with Adam's averages behind each other. */
@@ -67,14 +70,22 @@ export class ParameterStore {
 		this.#gpu = gpu;
 		this.#layout = layout;
 		this.#state = options.state;
-		const { latents, shards } = layout;
+		const { latents } = layout;
 		const { trained, averaged, state } = options;
-		const matrix = (name: string, columns: number, width: number): Matrix => {
+		const matrix = (
+			name: string,
+			columns: number,
+			width: number,
+			rows: number,
+			shards: readonly Shard[],
+		): Matrix => {
 			const make = (label: string, copies: number) =>
 				copies === 0 ? [] : shards.map(({ count }) => gpu.buffer(label, count * width * 4 * copies));
 			return {
 				columns,
 				width,
+				rows,
+				shards,
 				weights: make(name, 1),
 				moments: make(`${name} moments`, trained ? 2 : 0),
 				average: make(`${name} average`, averaged ? 1 : 0),
@@ -89,8 +100,8 @@ export class ParameterStore {
 		});
 		this.#parameters = ["b_enc", ...options.vectors];
 		this.vectorNames = [...this.#parameters, ...options.derived];
-		this.W_enc = matrix("W_enc", layout.d_in, layout.width);
-		this.W_dec = matrix("W_dec", layout.d_out, layout.outWidth);
+		this.W_enc = matrix("W_enc", layout.d_in, layout.width, layout.keys, layout.keyShards);
+		this.W_dec = matrix("W_dec", layout.d_out, layout.outWidth, layout.d_sae, layout.shards);
 		const trainable = this.#parameters.length * latents;
 		this.vectors = vector("latent vectors", trainable, this.vectorNames.length * latents, trainable);
 		this.b_dec = vector("b_dec", layout.d_out, layout.outWidth);
@@ -122,7 +133,6 @@ export class ParameterStore {
 
 	/** Writes one array by its name, as {@link read} gave it. */
 	write(name: string, data: Float32Array | Uint32Array): void {
-		const { shards } = this.#layout;
 		const place = this.#place(name);
 		if (place.kind === "vector") {
 			const padded =
@@ -131,7 +141,7 @@ export class ParameterStore {
 			this.#gpu.write(place.buffer, padded, place.offset);
 			return;
 		}
-		const { columns, width } = place.matrix;
+		const { columns, width, shards } = place.matrix;
 		for (const [s, { start, count }] of shards.entries()) {
 			const from = start * columns * place.copies;
 			const rows = (data as Float32Array).subarray(from, from + count * columns * place.copies);
@@ -142,7 +152,6 @@ export class ParameterStore {
 
 	/** Reads one array: a parameter, `moments.` and its name, `average.` and its name, or a state. */
 	async read(name: string): Promise<Float32Array | Uint32Array> {
-		const { d_sae, shards } = this.#layout;
 		const place = this.#place(name);
 		if (place.kind === "vector") {
 			const bytes = await this.#gpu.read(place.buffer, place.offset, place.padded * 4);
@@ -150,10 +159,10 @@ export class ParameterStore {
 				? new Uint32Array(bytes, 0, place.length)
 				: new Float32Array(bytes, 0, place.length);
 		}
-		const { columns, width } = place.matrix;
-		const all = new Float32Array(d_sae * columns * place.copies);
+		const { columns, width, shards, rows: length } = place.matrix;
+		const all = new Float32Array(length * columns * place.copies);
 		for (const [s, { start, count }] of shards.entries()) {
-			const rows = rowsOf({ start, count }, d_sae) * place.copies;
+			const rows = rowsOf({ start, count }, length) * place.copies;
 			if (rows <= 0) continue;
 			const bytes = await this.#gpu.read(place.buffers[s]!, 0, rows * width * 4);
 			all.set(unpadRows(new Float32Array(bytes), columns, width, rows), start * columns * place.copies);
@@ -188,7 +197,7 @@ export class ParameterStore {
 		const row = this.#parameters.indexOf(base);
 		if (base !== "b_dec" && row < 0) throw new Error(`no array named ${name}`);
 		const owner = base === "b_dec" ? this.b_dec : this.vectors;
-		const length = base === "b_dec" ? owner.length : d_sae;
+		const length = base === "b_dec" ? owner.length : base === "b_enc" ? this.#layout.keys : d_sae;
 		const padded = base === "b_dec" ? owner.padded : latents;
 		const first = base === "b_dec" ? 0 : row * latents;
 		if (prefix === "moments") {
@@ -199,7 +208,7 @@ export class ParameterStore {
 	}
 }
 
-/** Latents of a shard that are no padding. */
-export function rowsOf({ start, count }: Shard, d_sae: number): number {
-	return Math.max(0, Math.min(count, d_sae - start));
+/** Rows of a shard that are no padding. */
+export function rowsOf({ start, count }: Shard, rows: number): number {
+	return Math.max(0, Math.min(count, rows - start));
 }

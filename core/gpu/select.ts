@@ -15,6 +15,7 @@ import type { Gpu } from "../../kernels/gpu.ts";
 import { selectGroupMax } from "../../kernels/group-max.ts";
 import type { Layout } from "../../kernels/layout.ts";
 import type { MaximaOf } from "../../kernels/matmul.ts";
+import { selectProductKeys } from "../../kernels/product-keys.ts";
 import { type Binding, type Dispatch, dispatch } from "../../kernels/program.ts";
 import { exclusiveScan } from "../../kernels/scan.ts";
 import { MAX_K, SELECT_THREADS, selectTopK } from "../../kernels/topk.ts";
@@ -43,6 +44,7 @@ export interface PlacedSelection {
 /** Room per row of a selection of at most so many codes; 0 where rows may have any number. */
 export function roomOf(select: Selection, nested: Nesting | undefined): number {
 	if (nested) return 0;
+	if (select.kind === "product_keys") return largest(select.k);
 	if (select.kind === "topk" && largest(select.k) <= MAX_K) return largest(select.k);
 	return select.kind === "group_max" ? select.groups : 0;
 }
@@ -110,6 +112,9 @@ export function selectDispatches(
 	if (select.kind === "group_max") {
 		return { chunk: (chunk) => groupMax(context, selection, out, chunk), batch: nothing };
 	}
+	if (select.kind === "product_keys") {
+		return { chunk: (chunk) => productKeys(context, selection, out, chunk), batch: nothing };
+	}
 	if (select.kind === "batch_topk") return batchTopK(context, selection, out, chunks);
 	if (select.kind === "feature_topk") return featureTopK(context, selection, out, chunks);
 	const rule: Rule =
@@ -134,6 +139,7 @@ function topK(context: SelectContext, selection: PlacedSelection, out: GPUBuffer
 		threads: gpu.threads(SELECT_THREADS),
 		scan: deadOnly ? "dead" : "maxima",
 		magnitude: maximaOf(select) === "magnitude",
+		keys: layout.keys === layout.d_sae ? undefined : layout.keys / 2,
 	});
 	const { firstRow, chunkRows } = chunk;
 	const place = context.constants(
@@ -142,7 +148,7 @@ function topK(context: SelectContext, selection: PlacedSelection, out: GPUBuffer
 		firstBlock * rows,
 		entry,
 		layout.d_sae,
-		layout.latents,
+		layout.paddedKeys,
 		room,
 		number,
 	);
@@ -160,6 +166,33 @@ function topK(context: SelectContext, selection: PlacedSelection, out: GPUBuffer
 				out,
 				buffers.span,
 			],
+			rowsOfChunk(chunk, rows),
+		),
+	];
+}
+
+function productKeys(
+	context: SelectContext,
+	selection: PlacedSelection,
+	out: GPUBuffer,
+	chunk: Chunk,
+): Dispatch[] {
+	const { gpu, layout, rows, buffers } = context;
+	const { firstBlock, entry, room, number, name } = selection;
+	const code = selectProductKeys({
+		keys: layout.keys / 2,
+		maxK: room,
+		threads: gpu.threads(SELECT_THREADS),
+		number,
+	});
+	const { firstRow, chunkRows } = chunk;
+	const place = context.constants(firstRow, chunkRows, firstBlock * rows, entry, layout.paddedKeys, 0, 0, 0);
+	return [
+		dispatch(
+			gpu,
+			`select ${name}`,
+			code,
+			[buffers.step, place, chunk.pre, buffers.index, out, buffers.span],
 			rowsOfChunk(chunk, rows),
 		),
 	];

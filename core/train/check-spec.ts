@@ -33,6 +33,11 @@ export function checkSpec(spec: TrainingSpec, shape: StepShape, gpu: Pick<Gpu, "
 		refuse("the first loss term must reconstruct the data, from all latents");
 	}
 	for (const term of loss) checkTerm(term, spec, shape);
+	const byKeys = loss.filter(({ select }) => select.kind === "product_keys").length;
+	const others = loss.filter(
+		({ select, latents }) => select.kind !== "product_keys" && latents === "all",
+	).length;
+	if (byKeys > 0 && (others > 0 || spec.revival)) refuse("where latents are pairs of keys, every term's are");
 	const perBatch = loss.find(({ select }) => select.kind === "feature_topk");
 	if (perBatch) {
 		if (!spec.allocation) refuse(`${perBatch.name}: feature_topk needs an allocation`);
@@ -57,6 +62,9 @@ function checkTerm(term: LossTerm, { scalars = {} }: TrainingSpec, { d_sae, tilt
 	}
 	if (select.kind === "group_max" && d_sae % select.groups !== 0) {
 		say(`${d_sae} latents can't be cut into ${select.groups} equal groups`);
+	}
+	if (select.kind === "product_keys" && !Number.isInteger(Math.sqrt(d_sae))) {
+		say(`d_sae ${d_sae} is no square, and latents are pairs of keys`);
 	}
 	if (term.latents === "dead" && (select.kind !== "topk" || nested))
 		say("dead latents are selected by topk alone");

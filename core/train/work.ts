@@ -4,7 +4,7 @@ import { ROW_SUMS } from "../../kernels/activate.ts";
 import { COLUMN_BLOCK } from "../../kernels/columns.ts";
 import { mentions, type Names } from "../../kernels/formula.ts";
 import type { Gpu } from "../../kernels/gpu.ts";
-import { type Layout, planLayout, roundUp } from "../../kernels/layout.ts";
+import { type Layout, planLayout, roundUp, TILE } from "../../kernels/layout.ts";
 import { CONTROL, REPORT } from "../../kernels/loss.ts";
 import type { RowFormat } from "../../kernels/prepare.ts";
 import { ENTRY_BYTES } from "../../kernels/transpose.ts";
@@ -78,6 +78,8 @@ export interface Work extends Plan {
 	readonly entries: number;
 	readonly parameters: ParameterStore;
 	readonly buffers: Buffers;
+	/** Entries by latent, and by row of the encoder: the same, unless latents share keys. */
+	readonly lists: { readonly latents: Lists; readonly keys: Lists };
 	/** Selections of any number of codes so far; each has a place in the carry. */
 	readonly slots: { count: number };
 	/** A uniform of u32 that never change. */
@@ -89,6 +91,20 @@ export interface Work extends Plan {
 }
 
 type Buffers = ReturnType<typeof allocate>;
+
+/** Entries by latent (or by key), and the segments that long lists are summed in. */
+export interface Lists {
+	/** Lists. */
+	readonly count: number;
+	/** Room for entries. */
+	readonly room: number;
+	readonly offsets: GPUBuffer;
+	readonly entries: GPUBuffer;
+	readonly segmentOffsets: GPUBuffer;
+	readonly segmentLatents: GPUBuffer;
+	readonly arrived: GPUBuffer;
+	readonly rank: GPUBuffer;
+}
 
 /** The most selections of any number of codes, over all terms and chunks. */
 const MAX_SLOTS = 255;
@@ -183,13 +199,27 @@ export function planWork(
 	parameters?: ParameterStore,
 ): Work {
 	const plan = planStep(spec, shape);
-	const layout = planLayout(
-		shape.d_out === undefined ? { ...shape, d_out: shape.d_in } : { ...shape, d_out: shape.d_out },
-		gpu.maxBinding,
-	);
+	const keys = keysOf(spec, shape.d_sae);
+	const layout = planLayout({ ...shape, keys }, gpu.maxBinding);
 	const codeRows = plan.blocks * shape.rows;
 	const entries = plan.fixedEntries + (plan.unbounded ? capacity : 0);
 	const further: GPUBuffer[] = [];
+	const floats = (label: string, count: number) => {
+		const buffer = gpu.buffer(label, count * 4);
+		further.push(buffer);
+		return buffer;
+	};
+	const makeLists = (count: number, room: number): Lists => ({
+		count,
+		room,
+		offsets: floats("entries before each list", roundUp(count, TILE) + 1),
+		entries: floats("entries by list", (room * ENTRY_BYTES) / 4),
+		segmentOffsets: floats("segments before each list", count + 1),
+		segmentLatents: floats("list of each segment", mostSegments(room)),
+		arrived: floats("unordered entries", room * 2),
+		rank: floats("entry ranks", room),
+	});
+	const latents = makeLists(shape.d_sae, entries);
 	const buffers = allocate(gpu, spec, shape, plan, layout, codeRows, entries);
 	gpu.write(buffers.carry, new Uint32Array([plan.fixedEntries]));
 	for (const [buffer, scales] of [
@@ -219,6 +249,7 @@ export function planWork(
 				},
 			}),
 		buffers,
+		lists: { latents, keys: keys === shape.d_sae ? latents : makeLists(keys, 2 * entries) },
 		slots: { count: 0 },
 		constants(...words) {
 			// Whole vectors of four, as kernels declare them.
@@ -229,13 +260,14 @@ export function planWork(
 			further.push(uniform);
 			return uniform;
 		},
-		floats(label, count) {
-			const buffer = gpu.buffer(label, count * 4);
-			further.push(buffer);
-			return buffer;
-		},
+		floats,
 		further,
 	};
+}
+
+/** Rows of the encoder: one per latent, but two per latent's square root where latents are pairs of keys. */
+export function keysOf({ loss }: TrainingSpec, d_sae: number): number {
+	return loss[0].select.kind === "product_keys" ? 2 * Math.round(Math.sqrt(d_sae)) : d_sae;
 }
 
 /** The next place in the carry. */
@@ -284,15 +316,13 @@ function allocate(
 		weighed: floats("weighed codes", plan.weighed ? entries * (2 + plan.shares.length) : 0),
 		rowWeight: floats("row weights", shape.rows),
 		carry: floats("carry", MAX_SLOTS + 1),
-		offsets: floats("entries before each latent", latents + 1),
-		entries: gpu.buffer("entries by latent", entries * ENTRY_BYTES),
-		arrived: floats("unordered entries", entries * 2),
-		rank: floats("entry ranks", entries),
 		fired: floats("codes of each latent", latents),
-		segmentOffsets: floats("segments before each latent", latents + 1),
-		segmentLatents: floats("latent of each segment", mostSegments(entries)),
 		/** Sums of the segments of long lists, for one matrix at a time. */
-		partial: floats("segment sums", mostSegments(entries) * Math.max(width, outWidth)),
+		partial: floats(
+			"segment sums",
+			mostSegments(keysOf(spec, shape.d_sae) === shape.d_sae ? entries : 2 * entries) *
+				Math.max(width, outWidth),
+		),
 		/** [gradientRows, latents] */
 		vectorGradient: floats("latent vector gradients", plan.gradientRows.length * latents),
 		b_dec_gradient: floats("b_dec gradient", outWidth),

@@ -2,6 +2,7 @@
 import { COLUMN_BLOCK, columnGroups, columnSums } from "../../../kernels/columns.ts";
 import { countSilence, listDead } from "../../../kernels/liveness.ts";
 import { CLIP_FACTOR, CONTROL, REPORT } from "../../../kernels/loss.ts";
+import { shareKeys } from "../../../kernels/product-keys.ts";
 import { type Binding, type Dispatch, dispatch } from "../../../kernels/program.ts";
 import { reviveLatents } from "../../../kernels/revive.ts";
 import { exclusiveScan } from "../../../kernels/scan.ts";
@@ -30,47 +31,120 @@ import {
 import { weighCodes } from "../../../kernels/weigh.ts";
 import { type Matrix, rowsOf, type Vector } from "../../gpu/parameters.ts";
 import type { SelectDispatches } from "../../gpu/select.ts";
-import type { Work } from "../work.ts";
+import type { Lists, Work } from "../work.ts";
 import { sumColumns } from "./columns.ts";
 
 /** Codes by row become codes by latent, weighted by what they add to gradients; those of the latents' vectors fall out. */
 export function transposePhase(work: Work): Dispatch[] {
-	const { gpu, shape, layout, terms, codeRows, buffers, shares, gradientRows } = work;
-	const { index, span, value, slope, rank, arrived, offsets, entries, control, weighed } = buffers;
-	const counts = work.floats("entries per latent", layout.latents);
-	const rows = work.constants(codeRows);
-	const order: OrderShape = {
-		codeRows,
-		rows: shape.rows,
-		firingRows: terms[0]!.parts * shape.rows,
-		threads: gpu.threads(64),
-		weights: work.weighed ? { shares: shares.length } : { scaleAt: CONTROL.scale },
-		shareRows: shares.map((name) => gradientRows.indexOf(name)),
-		encoderRows: [0, gradientRows.indexOf("z")].filter((row) => row >= 0),
-	};
-	const sources = { value, slope, control, weighed };
+	const { terms, buffers, shape, layout, shares, gradientRows, lists } = work;
+	const { index, span, value, slope, control, weighed, vectorGradient, fired } = buffers;
+	const shared = lists.keys !== lists.latents;
 	return [
 		...(work.weighed ? [weigh(work)] : []),
+		...transpose(
+			work,
+			lists.latents,
+			{
+				firingRows: terms[0]!.parts * shape.rows,
+				weights: work.weighed ? { shares: shares.length } : { scaleAt: CONTROL.scale },
+				shareRows: shares.map((name) => gradientRows.indexOf(name)),
+				encoderRows: [0, gradientRows.indexOf("z")].filter((row) => row >= 0),
+			},
+			{
+				index,
+				span,
+				value,
+				slope,
+				control,
+				weighed,
+				fired,
+				// Keys, not latents, have biases; latents' sums of the same name go nowhere.
+				gradient: shared
+					? work.floats("unused gradient", gradientRows.length * layout.latents)
+					: vectorGradient,
+			},
+		),
+		...(shared ? keyPhase(work) : []),
+	];
+}
+
+/** The same for keys that latents share: what codes pass back is summed by key first. */
+function keyPhase(work: Work): Dispatch[] {
+	const { gpu, shape, layout, codeRows, entries, buffers, lists, shares } = work;
+	const { index, span, slope, control, weighed, vectorGradient } = buffers;
+	const keyIndex = work.floats("key indices", 2 * entries);
+	const keyWeights = work.floats("key weights", 4 * entries);
+	const keySpan = work.floats("key spans", 2 * codeRows);
+	const weights = work.weighed ? { stride: 2 + shares.length } : { scaleAt: CONTROL.scale };
+	return [
+		dispatch(
+			gpu,
+			"share keys",
+			shareKeys({ keys: layout.keys / 2, threads: gpu.threads(64), weights }),
+			[
+				work.constants(codeRows, shape.rows, 0, 0),
+				index,
+				span,
+				...(work.weighed ? [weighed] : [slope, control]),
+				keyIndex,
+				keyWeights,
+				keySpan,
+			],
+			codeRows,
+		),
+		...transpose(
+			work,
+			lists.keys,
+			{ firingRows: 0, weights: { shares: 0 }, shareRows: [], encoderRows: [0] },
+			{
+				index: keyIndex,
+				span: keySpan,
+				value: keyWeights,
+				slope,
+				control,
+				weighed: keyWeights,
+				fired: work.floats("unused counts", layout.keys),
+				gradient: vectorGradient,
+			},
+		),
+	];
+}
+
+function transpose(
+	work: Work,
+	lists: Lists,
+	how: Omit<OrderShape, "codeRows" | "rows" | "threads">,
+	codes: Readonly<
+		Record<"index" | "span" | "value" | "slope" | "control" | "weighed" | "fired" | "gradient", GPUBuffer>
+	>,
+): Dispatch[] {
+	const { gpu, shape, layout, codeRows } = work;
+	const { count, offsets, entries, arrived, rank } = lists;
+	const { index, span } = codes;
+	const order: OrderShape = { ...how, codeRows, rows: shape.rows, threads: gpu.threads(64) };
+	const counts = work.floats("entries per list", count);
+	const rows = work.constants(codeRows);
+	return [
 		dispatch(gpu, "count entries", COUNT_ENTRIES, [span, index, counts, rank, rows], codeRows),
-		...exclusiveScan(gpu, "offsets", counts, offsets, layout.latents),
+		...exclusiveScan(gpu, "offsets", counts, offsets, count),
 		dispatch(gpu, "scatter entries", SCATTER_ENTRIES, [span, index, offsets, rank, arrived, rows], codeRows),
 		dispatch(
 			gpu,
 			"order entries",
 			orderEntries(order),
 			[
-				work.constants(shape.d_sae, layout.latents),
+				work.constants(count, layout.latents),
 				offsets,
 				arrived,
-				...orderBindings(order).map((name) => sources[name]),
+				...orderBindings(order).map((name) => codes[name]),
 				entries,
-				buffers.vectorGradient,
+				codes.gradient,
 				counts,
-				buffers.fired,
+				codes.fired,
 			],
-			shape.d_sae,
+			count,
 		),
-		...segmentDispatches(work),
+		...segmentDispatches(work, lists),
 	];
 }
 
@@ -119,22 +193,19 @@ function weigh(work: Work): Dispatch {
 	);
 }
 
-/** Latents with long lists get segments, which are summed side by side. */
-function segmentDispatches(work: Work): Dispatch[] {
-	const { gpu, shape, layout, buffers } = work;
-	const counts = work.floats("segments per latent", layout.latents);
-	const size = work.constants(shape.d_sae, SEGMENT);
-	const groups = Math.ceil(shape.d_sae / 64);
+/** Long lists get segments, which are summed side by side. */
+function segmentDispatches(
+	work: Work,
+	{ count, offsets, segmentOffsets, segmentLatents }: Lists,
+): Dispatch[] {
+	const { gpu } = work;
+	const counts = work.floats("segments per list", count);
+	const size = work.constants(count, SEGMENT);
+	const groups = Math.ceil(count / 64);
 	return [
-		dispatch(gpu, "count segments", COUNT_SEGMENTS, [buffers.offsets, counts, size], groups),
-		...exclusiveScan(gpu, "segments", counts, buffers.segmentOffsets, shape.d_sae),
-		dispatch(
-			gpu,
-			"list segments",
-			LIST_SEGMENTS,
-			[buffers.segmentOffsets, buffers.segmentLatents, size],
-			groups,
-		),
+		dispatch(gpu, "count segments", COUNT_SEGMENTS, [offsets, counts, size], groups),
+		...exclusiveScan(gpu, "segments", counts, segmentOffsets, count),
+		dispatch(gpu, "list segments", LIST_SEGMENTS, [segmentOffsets, segmentLatents, size], groups),
 	];
 }
 
@@ -192,7 +263,7 @@ export function biasGradientPhase(work: Work): Dispatch[] {
 	);
 	if (centre) {
 		let blocks = 0;
-		for (const [s, { start, count }] of layout.shards.entries()) {
+		for (const [s, { start, count }] of layout.keyShards.entries()) {
 			dispatches.push(
 				dispatch(
 					gpu,
@@ -298,7 +369,7 @@ function averageDispatches({ gpu, layout, buffers, parameters, vectors, constant
 				["W_dec", W_dec],
 			] as const
 		).flatMap(([name, matrix]) =>
-			layout.shards.map(({ count }, s) =>
+			matrix.shards.map(({ count }, s) =>
 				average(name, matrix.weights[s]!, matrix.average[s]!, count * matrix.width),
 			),
 		),
@@ -316,13 +387,14 @@ interface MatrixTarget {
 	readonly name: "W_enc" | "W_dec";
 	readonly matrix: "encoder" | "decoder";
 	readonly parameter: Matrix;
+	readonly lists: Lists;
 	readonly source: GPUBuffer;
 	readonly unitRows: boolean;
 	readonly further?: { readonly part: Further; readonly bindings: readonly Binding[] };
 }
 
 function matrices(work: Work): MatrixTarget[] {
-	const { spec, buffers, parameters, gradientRows, layout } = work;
+	const { spec, buffers, parameters, gradientRows, layout, lists } = work;
 	const unitRows = (name: string) =>
 		spec.parameters.some((parameter) => parameter.name === name && parameter.constraint === "unit_rows");
 	const blocks = spec.norm_blocks ?? 1;
@@ -331,6 +403,7 @@ function matrices(work: Work): MatrixTarget[] {
 			name: "W_enc",
 			matrix: "encoder",
 			parameter: parameters.W_enc,
+			lists: lists.keys,
 			source: buffers.encoderInput,
 			unitRows: unitRows("W_enc"),
 			...(spec.revival && {
@@ -341,6 +414,7 @@ function matrices(work: Work): MatrixTarget[] {
 			name: "W_dec",
 			matrix: "decoder",
 			parameter: parameters.W_dec,
+			lists: lists.latents,
 			source: buffers.error,
 			unitRows: unitRows("W_dec"),
 			...(gradientRows.includes("norm") && {
@@ -359,27 +433,28 @@ function rowDispatches(
 	mode: "norm" | "update",
 	state: (shard: number) => Binding,
 ): Dispatch[] {
-	const { gpu, shape, layout, buffers } = work;
-	const { name, matrix, parameter, source, unitRows, further } = target;
-	const { offsets, entries, control, segmentOffsets, segmentLatents, partial } = buffers;
-	const { width } = parameter;
+	const { gpu, shape, buffers } = work;
+	const { name, matrix, parameter, lists, source, unitRows, further } = target;
+	const { control, partial } = buffers;
+	const { offsets, entries, segmentOffsets, segmentLatents } = lists;
+	const { width, shards } = parameter;
 	const kind = { width, threads: gpu.rowThreads(width), rows: shape.rows, matrix };
 	const segments = dispatch(
 		gpu,
 		`sum segments ${name}`,
 		sumSegments(kind),
-		[segmentOffsets, segmentLatents, offsets, entries, source, partial, work.constants(shape.d_sae)],
-		mostSegments(work.entries),
+		[segmentOffsets, segmentLatents, offsets, entries, source, partial, work.constants(lists.count)],
+		mostSegments(lists.room),
 	);
 	const rowsShape: UpdateRowsShape = { ...kind, unitRows, mode, ...(further && { further: further.part }) };
 	const code = updateRows(rowsShape);
-	const rows = layout.shards.map((shard, s) =>
+	const rows = shards.map((shard, s) =>
 		dispatch(
 			gpu,
 			`${mode} ${name}`,
 			code,
 			[
-				work.constants(shard.start, rowsOf(shard, shape.d_sae)),
+				work.constants(shard.start, rowsOf(shard, parameter.rows)),
 				offsets,
 				entries,
 				source,
@@ -391,7 +466,7 @@ function rowDispatches(
 				...(mode === "update" ? [buffers.step] : []),
 				...(further?.bindings ?? []),
 			],
-			rowsOf(shard, shape.d_sae),
+			rowsOf(shard, parameter.rows),
 		),
 	);
 	return [segments, ...rows];

@@ -23,6 +23,7 @@ import { META, origin, repeats } from "./stream.ts";
 import { openCheckpoint, writeCheckpoint } from "./train/checkpoint.ts";
 import { finishModel } from "./train/finish.ts";
 import { initialise, parametersOf } from "./train/initialise.ts";
+import { trainingBytes } from "./train/memory.ts";
 import { TrainStep } from "./train/step.ts";
 
 export const core = {
@@ -67,6 +68,7 @@ export const core = {
 	origin,
 	repeats,
 	createTrainStep: TrainStep.create,
+	trainingBytes,
 	initialise,
 	parametersOf,
 	finishModel,

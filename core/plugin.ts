@@ -7,7 +7,7 @@ import type { Gpu } from "./gpu/device.ts";
 import type { SaeRuntime } from "./runtime.ts";
 import type { SaeModel } from "./sae.ts";
 import type { RecordStream } from "./stream.ts";
-import type { TrainJob } from "./train/job.ts";
+import type { SaeJob, TrainJob } from "./train/job.ts";
 
 /** Version of these interfaces. A plugin states the one it was written for. */
 export const API_VERSION = 1;
@@ -68,6 +68,11 @@ export interface ArchitectureContribution<O = AnyOptions> extends ContributionBa
 export interface TrainerContribution<O = AnyOptions> extends ContributionBase<O> {
 	readonly kind: "trainer";
 	train(job: TrainJob, options: O, context: Context): Promise<void>;
+	/**
+	 * About how many bytes of device memory an SAE takes in training on rows of this width. Throws for one that can't
+	 * be trained. A sweep trains as many at once as fit; without this, all.
+	 */
+	memory?(sae: SaeJob, d_in: number, options: O, context: Context): Promise<number>;
 }
 
 export interface ExporterContribution<O = AnyOptions> extends ContributionBase<O> {

@@ -102,7 +102,8 @@ class GpuSae implements SaeRuntime {
 		const select = "k" in spec.select ? { ...spec.select, k: this.#k } : spec.select;
 		this.#spec = { ...spec, select };
 		this.#room = roomOf(select, undefined);
-		this.#layout = planLayout({ d_in, d_out, d_sae, rows: maxRows }, gpu.maxBinding);
+		const keys = model.tensors.W_enc!.data.length / d_in;
+		this.#layout = planLayout({ d_in, d_out, d_sae, keys, rows: maxRows }, gpu.maxBinding);
 		this.#parameters = loadParameters(gpu, this.#layout, model);
 		this.#step = gpu.uniform("step", STEP_PARAMS_BYTES);
 		this.#raw = gpu.buffer("arriving rows", roundUp(maxRows * d_in, 4) * 4);
@@ -332,7 +333,7 @@ class GpuSae implements SaeRuntime {
 
 /** The model's tensors on the device; those of shape [d_sae] are there for formulas. */
 function loadParameters(gpu: Gpu, layout: Layout, { tensors }: SaeModel): ParameterStore {
-	const { d_in, d_sae } = layout;
+	const { d_in, d_sae, keys } = layout;
 	const vectors = Object.keys(tensors).filter(
 		(name) =>
 			name !== "b_enc" &&
@@ -347,7 +348,7 @@ function loadParameters(gpu: Gpu, layout: Layout, { tensors }: SaeModel): Parame
 		averaged: false,
 		state: { threshold: 0, density: false },
 	});
-	parameters.write("W_enc", transposed(tensors.W_enc!.data, d_in, d_sae));
+	parameters.write("W_enc", transposed(tensors.W_enc!.data, d_in, keys));
 	for (const name of ["W_dec", "b_dec", "b_enc", ...vectors]) {
 		const tensor = tensors[name];
 		if (tensor) parameters.write(name, tensor.data);

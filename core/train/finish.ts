@@ -32,7 +32,7 @@ export async function finishModel(
 		const data = (await step.readArray(averaged ? `average.${name}` : name)) as Float32Array;
 		tensors[name] =
 			name === "W_enc"
-				? { shape: [d_in, d_sae], data: transposed(data, d_sae, d_in) }
+				? { shape: [d_in, data.length / d_in], data: transposed(data, data.length / d_in, d_in) }
 				: { shape: shape.map((size) => (typeof size === "number" ? size : sizes[size])), data };
 	}
 	if (step.arrays.includes("threshold")) {

@@ -106,7 +106,7 @@ export function parametersOf(
 				`an SAE of the architecture ${model.architecture} has no ${name} of this size to go on from`,
 			);
 		}
-		values[name] = name === "W_enc" ? transposed(tensor.data, sizes.d_in, sizes.d_sae) : tensor.data;
+		values[name] = name === "W_enc" ? transposed(tensor.data, sizes.d_in, length / sizes.d_in) : tensor.data;
 	}
 	return values;
 }

@@ -1,17 +1,38 @@
-/** How much device memory training takes. */
+/** How much device memory training takes, counted without taking it. */
 import type { Gpu } from "../../kernels/gpu.ts";
-import { planLayout } from "../../kernels/layout.ts";
-import type { TrainingSpec } from "../architecture.ts";
+import type { LossTerm, TrainingSpec } from "../architecture.ts";
+import { isBatchLevel, roomOf } from "../gpu/select.ts";
+import { largest } from "../schedule.ts";
+import { checkSpec } from "./check-spec.ts";
+import { planWork, type StepShape } from "./work.ts";
+
+/** Room over the codes there are, which grows by as much at a time. */
+const ROOM = 1.5;
+
+/** Codes that a row may take where rows have any number: half of all latents, at the start, where nothing bounds them. */
+function codesPerRow({ select, nested }: LossTerm, d_sae: number): number {
+	if (roomOf(select, nested) > 0) return 0;
+	return Math.ceil(ROOM * ("k" in select ? largest(select.k) : d_sae / 2));
+}
 
 /**
- * About how many bytes of device memory an SAE takes in training: weights and moments, pre-activations, and the rows
- * and codes of a batch.
+ * About how many bytes of device memory a training step holds: weights, optimiser, the rows and codes of a batch, and
+ * pre-activations.
+ * @throws SaeError for a description that can't be run with these sizes.
  */
-export function trainingBytes(
-	gpu: Pick<Gpu, "maxBinding">,
-	_spec: TrainingSpec,
-	shape: { readonly d_in: number; readonly d_sae: number; readonly rows: number },
-): number {
-	const { width, latents, paddedRows, chunkRows } = planLayout(shape, gpu.maxBinding);
-	return 4 * (3 * 2 * latents * width + 1.25 * chunkRows * latents + 5 * paddedRows * width);
+export function trainingBytes(gpu: Pick<Gpu, "maxBinding">, spec: TrainingSpec, shape: StepShape): number {
+	checkSpec(spec, shape, gpu);
+	let bytes = 0;
+	const count = (_label: string, more: number) => {
+		bytes += more;
+		return {};
+	};
+	// Laying a step out only makes buffers, and writes to some.
+	const counting = { maxBinding: gpu.maxBinding, buffer: count, uniform: count, write() {} };
+	const codes = shape.rows * spec.loss.reduce((sum, term) => sum + codesPerRow(term, shape.d_sae), 0);
+	const { layout } = planWork(counting as unknown as Gpu, spec, shape, codes);
+	const batchLevel = spec.loss.some(({ select }) => isBatchLevel(select));
+	const rows = batchLevel ? layout.paddedRows : layout.chunkRows;
+	// Pre-activations, and their maxima over every four.
+	return bytes + rows * layout.latents * 4 * 1.25;
 }

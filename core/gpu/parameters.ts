@@ -191,7 +191,8 @@ export class ParameterStore {
 		}
 		if (base === "since") return vector(this.since, d_sae, latents);
 		if (base === "density") return vector(this.density, d_sae, latents);
-		if (base === "threshold") {
+		// A finished SAE has its thresholds among the vectors.
+		if (base === "threshold" && this.#state.threshold > 0) {
 			return vector(this.threshold, this.#state.threshold, this.#state.threshold);
 		}
 		const row = this.#parameters.indexOf(base);

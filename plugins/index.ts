@@ -3,6 +3,11 @@ import type { PluginEntry } from "saeflow";
 
 export const plugins: readonly PluginEntry[] = [
 	{ name: "topk", provides: ["architecture:topk"], load: () => import("./topk.ts") },
+	{ name: "batch-topk", provides: ["architecture:batchtopk"], load: () => import("./batch-topk.ts") },
+	{ name: "relu", provides: ["architecture:relu", "architecture:standard"], load: () => import("./relu.ts") },
+	{ name: "p-anneal", provides: ["architecture:p-anneal"], load: () => import("./p-anneal.ts") },
+	{ name: "gated", provides: ["architecture:gated"], load: () => import("./gated.ts") },
+	{ name: "jumprelu", provides: ["architecture:jumprelu"], load: () => import("./jumprelu.ts") },
 	{ name: "matryoshka", provides: ["architecture:matryoshka"], load: () => import("./matryoshka.ts") },
 	{ name: "msae", provides: ["architecture:msae"], load: () => import("./msae.ts") },
 	{ name: "group-max", provides: ["architecture:groupmax"], load: () => import("./group-max.ts") },

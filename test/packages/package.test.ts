@@ -1,5 +1,6 @@
 /** A package's whole way: made by `sae plugin new`, tested, packed, installed, and used by a checkout and by a single binary. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { existsSync } from "node:fs";
 import {
 	copyFile,
 	mkdir,
@@ -26,8 +27,13 @@ let folder: string;
 let project: string;
 let binary: string;
 
+/** Where only the checkout's SwiftShader computes, the binary has to find it, which looks in the user's cache. */
+const SOFTWARE_VULKAN = join(ROOT, ".software-vulkan");
+const CACHE = existsSync(SOFTWARE_VULKAN) ? () => join(folder, "cache") : undefined;
+
 async function run(cwd: string, ...cmd: string[]) {
-	return ended(Bun.spawn({ cmd, cwd, stdin: "ignore", stdout: "pipe", stderr: "pipe" }));
+	const env = { ...process.env, ...(CACHE && { XDG_CACHE_HOME: CACHE() }) };
+	return ended(Bun.spawn({ cmd, cwd, env, stdin: "ignore", stdout: "pipe", stderr: "pipe" }));
 }
 
 async function succeed(cwd: string, ...cmd: string[]) {
@@ -45,6 +51,10 @@ beforeAll(async () => {
 	binary = join(folder, "bin", "sae");
 	await mkdir(project);
 	await mkdir(dirname(binary));
+	if (CACHE) {
+		await mkdir(join(CACHE(), "saeflow"), { recursive: true });
+		await symlink(SOFTWARE_VULKAN, join(CACHE(), "saeflow", "software-vulkan"));
+	}
 	await writeFile(join(project, "package.json"), '{"name": "project", "private": true}');
 	await succeed(ROOT, "npm", "run", "build:binary");
 	await copyFile(join(ROOT, "out/sae"), binary);

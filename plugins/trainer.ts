@@ -1,6 +1,6 @@
 /** The trainer: Adam over one stream, for one SAE or several, with held-out evaluation and exact resume. */
-import { type Context, definePlugin, type TrainJob } from "saeflow";
-import { trainAll } from "./trainer/loop.ts";
+import { type Context, definePlugin, type SaeJob, type TrainJob } from "saeflow";
+import { memoryOf, trainAll } from "./trainer/loop.ts";
 
 export default definePlugin({
 	name: "trainer",
@@ -89,6 +89,8 @@ export default definePlugin({
 				options,
 				train: (job: TrainJob, chosen: TrainerOptions, context: Context) =>
 					trainAll(core, job, chosen, context),
+				memory: (sae: SaeJob, d_in: number, chosen: TrainerOptions, context: Context) =>
+					memoryOf(core, sae, d_in, chosen, context),
 			},
 		];
 	},

@@ -101,7 +101,7 @@ export default defineVerb({
 			column,
 			saes,
 			trainer: trainer.contribution,
-			options: { ...(trainer.options as { batch_size: number }), seed: options.seed[0]! },
+			options: { ...(trainer.options as object), seed: options.seed[0]! },
 			memory,
 			resume,
 			context,

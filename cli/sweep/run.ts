@@ -5,7 +5,6 @@ import { usageError } from "../../core/errors.ts";
 import { freeMemory } from "../../core/gpu/memory.ts";
 import type { Context, TrainerContribution } from "../../core/plugin.ts";
 import type { SaeJob } from "../../core/train/job.ts";
-import { trainingBytes } from "../../core/train/memory.ts";
 import { makeJob } from "../train-jobs.ts";
 import type { GridSae } from "./grid.ts";
 import { bytesText, packGroups } from "./groups.ts";
@@ -32,7 +31,7 @@ export interface Sweep {
 	readonly saes: readonly GridSae[];
 	readonly trainer: TrainerContribution;
 	/** The trainer's. */
-	readonly options: Settings & { readonly batch_size: number };
+	readonly options: Settings;
 	/** Bytes of device memory to fill; what seems to be free when undefined. */
 	readonly memory: number | undefined;
 	readonly resume: boolean;
@@ -82,19 +81,12 @@ async function planGroups(sweep: Sweep, jobs: ReadonlyMap<string, SaeJob>): Prom
 	if (sweep.resume && !state) log.info(`${folder} holds no sweep yet: starting from the beginning`);
 	const kept = state ? await keptGroups(folder, state, plain(options), settings) : [];
 	const left = saes.filter(({ name }) => !kept.some((group) => name in group.saes));
-	const gpu = await context.gpu();
-	const shape = { d_in: input.width, rows: options.batch_size };
-	// Options that do not fit the rows are refused here, before anything is trained.
-	const bytes = new Map(
-		saes.map(({ name, d_sae }) => [
-			name,
-			trainingBytes(gpu, jobs.get(name)!.describe({ d_in: input.width, d_out: input.width }), {
-				...shape,
-				d_sae,
-			}),
-		]),
-	);
-	const memory = sweep.memory ?? (await freeMemory(gpu.info));
+	// SAEs that can't be trained are refused here, before any is.
+	const bytes = new Map<string, number>();
+	for (const [name, job] of jobs) {
+		bytes.set(name, (await sweep.trainer.memory?.(job, input.width, options, context)) ?? 0);
+	}
+	const memory = sweep.memory ?? (await freeMemory((await context.gpu()).info));
 	const packed = packGroups(left, ({ name }) => bytes.get(name)!, memory);
 	const groups = [
 		...kept,

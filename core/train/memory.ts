@@ -4,16 +4,21 @@ import type { LossTerm, TrainingSpec } from "../architecture.ts";
 import { isBatchLevel, roomOf } from "../gpu/select.ts";
 import { largest } from "../schedule.ts";
 import { checkSpec } from "./check-spec.ts";
+import { FIRST_ROOM, GROWTH } from "./step.ts";
 import { planWork, type StepShape } from "./work.ts";
 
-/** Room over the codes there are, which grows by as much at a time. */
-const ROOM = 1.5;
-
-/** Codes that a row may take where rows have any number: half of all latents, at the start, where nothing bounds them. */
+/**
+ * Room for codes of a row that may have any number of them: for half of all latents where nothing bounds them, as
+ * there are at the start.
+ */
 function codesPerRow({ select, nested }: LossTerm, d_sae: number): number {
 	if (roomOf(select, nested) > 0) return 0;
-	return Math.ceil(ROOM * ("k" in select ? largest(select.k) : d_sae / 2));
+	const codes = "k" in select ? largest(select.k) : d_sae / 2;
+	return Math.max(Math.ceil(GROWTH * codes), Math.min(FIRST_ROOM, d_sae));
 }
+
+/** Steps have pre-activations twice, to train and to evaluate, and maxima over every four of them. */
+const PRE_ACTIVATIONS = 2 * 1.25;
 
 /**
  * About how many bytes of device memory a training step holds: weights, optimiser, the rows and codes of a batch, and
@@ -33,6 +38,5 @@ export function trainingBytes(gpu: Pick<Gpu, "maxBinding">, spec: TrainingSpec, 
 	const { layout } = planWork(counting as unknown as Gpu, spec, shape, codes);
 	const batchLevel = spec.loss.some(({ select }) => isBatchLevel(select));
 	const rows = batchLevel ? layout.paddedRows : layout.chunkRows;
-	// Pre-activations, and their maxima over every four.
-	return bytes + rows * layout.latents * 4 * 1.25;
+	return bytes + rows * layout.latents * 4 * PRE_ACTIVATIONS;
 }

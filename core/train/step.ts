@@ -85,9 +85,9 @@ export interface StepReport {
 }
 
 /** Room for codes per row that a step with selections of any number of codes begins with. */
-const FIRST_ROOM = 256;
+export const FIRST_ROOM = 256;
 /** How much more room is made than is needed. */
-const GROWTH = 1.5;
+export const GROWTH = 1.5;
 /** Steps that can be run again when their codes found no room. */
 const MOST_PENDING = 64;
 

@@ -102,6 +102,37 @@ export async function trainAll(
 	}
 }
 
+/** What is asked of the device for an SAE on rows of this width. */
+function planned(core: Core, job: SaeJob, width: number, options: TrainerOptions) {
+	const spec = job.describe({ d_in: width, d_out: width });
+	if ((job.target_l0 ?? options.target_l0) !== undefined && spec.sparsity === undefined) {
+		throw core.usageError(
+			`--target-l0 needs an architecture with a sparsity coefficient; ${job.architecture} sets its l0 by options of its own`,
+		);
+	}
+	const shape = {
+		d_in: width,
+		d_sae: job.d_sae,
+		rows: options.batch_size,
+		clip: options.clip > 0,
+		tilted: options.tilt > 0,
+		averaged: options.ema > 0,
+	};
+	return { spec, shape };
+}
+
+/** About how many bytes of device memory an SAE takes in training on rows of this width. */
+export async function memoryOf(
+	core: Core,
+	job: SaeJob,
+	width: number,
+	options: TrainerOptions,
+	context: Context,
+): Promise<number> {
+	const { spec, shape } = planned(core, job, width, options);
+	return core.trainingBytes(await context.gpu(), spec, { ...shape, format: "float32" });
+}
+
 async function prepare(
 	core: Core,
 	gpu: Awaited<ReturnType<Context["gpu"]>>,
@@ -118,22 +149,8 @@ async function prepare(
 			`--init-from holds an SAE of d_in ${job.initial.d_in}, d_sae ${job.initial.d_sae}; this run is d_in ${width}, d_sae ${job.d_sae}`,
 		);
 	}
-	const spec = job.describe(sizes);
-	const step = await core.createTrainStep(gpu, spec, {
-		d_in: width,
-		d_sae: job.d_sae,
-		rows: options.batch_size,
-		format: rows.type,
-		clip: options.clip > 0,
-		tilted: options.tilt > 0,
-		averaged: options.ema > 0,
-	});
-	const target_l0 = job.target_l0 ?? options.target_l0;
-	if (target_l0 !== undefined && spec.sparsity === undefined) {
-		throw core.usageError(
-			`--target-l0 needs an architecture with a sparsity coefficient; ${job.architecture} sets its l0 by options of its own`,
-		);
-	}
+	const { spec, shape } = planned(core, job, width, options);
+	const step = await core.createTrainStep(gpu, spec, { ...shape, format: rows.type });
 	const lr = job.lr ?? options.lr ?? defaultLearningRate(job.d_sae);
 	if (checkpoint) {
 		step.restore(await checkpoint.arrays(job.name), deadAfter);

@@ -1,0 +1,66 @@
+/** The estimate of a step's memory against what a step takes. */
+import { afterAll, beforeAll, expect, test } from "bun:test";
+import { type Gpu, openGpu } from "../../../core/gpu/device.ts";
+import { initialise } from "../../../core/train/initialise.ts";
+import { trainingBytes } from "../../../core/train/memory.ts";
+import { TrainStep } from "../../../core/train/step.ts";
+import { randomStream } from "../../reference/models.ts";
+import { SETTINGS } from "./agreement.ts";
+import { families } from "./specs.ts";
+
+const SIZES = { d_in: 64, d_out: 64, d_sae: 2048 };
+const SHAPE = { d_in: 64, d_sae: 2048, rows: 256, format: "float32", clip: false } as const;
+
+/** Bytes of the buffers that are alive. */
+let alive = 0;
+let gpu: Gpu;
+beforeAll(async () => {
+	gpu = await openGpu();
+	const { device } = gpu;
+	const create = device.createBuffer.bind(device);
+	device.createBuffer = (descriptor) => {
+		const buffer = create(descriptor);
+		const destroy = buffer.destroy.bind(buffer);
+		alive += descriptor.size;
+		buffer.destroy = () => {
+			alive -= descriptor.size;
+			return destroy();
+		};
+		return buffer;
+	};
+});
+afterAll(() => gpu.close());
+
+test.each(["batch_topk", "relu"])(
+	"of %s is near what a step takes",
+	async (name) => {
+		const { spec } = families(SIZES)[name]!;
+		const random = randomStream(5);
+		const rows = Float32Array.from({ length: SHAPE.rows * SHAPE.d_in }, () => random() - 0.5);
+		const before = alive;
+		const step = await TrainStep.create(gpu, spec, SHAPE);
+		step.restore(initialise(spec, SIZES, { inputs: rows, targets: rows }, 0), 1e6);
+		step.run({ inputs: rows }, SETTINGS, true);
+		await step.report();
+		const taken = alive - before;
+		const estimate = trainingBytes(gpu, spec, SHAPE);
+		step.close();
+		expect(estimate / taken).toBeGreaterThan(0.9);
+		expect(estimate / taken).toBeLessThan(1.3);
+	},
+	60_000,
+);
+
+test("grows with all sizes", () => {
+	const { spec } = families(SIZES).relu!;
+	const base = trainingBytes(gpu, spec, SHAPE);
+	expect(trainingBytes(gpu, spec, { ...SHAPE, d_sae: 4096 })).toBeGreaterThan(1.7 * base);
+	expect(trainingBytes(gpu, spec, { ...SHAPE, rows: 512 })).toBeGreaterThan(1.5 * base);
+	expect(trainingBytes(gpu, spec, { ...SHAPE, averaged: true }) - base).toBeGreaterThan(2 * 64 * 2048 * 4);
+	expect(trainingBytes(gpu, families(SIZES).topk!.spec, SHAPE)).toBeLessThan(base / 2);
+});
+
+test("refuses what can't be trained", () => {
+	const { spec } = families(SIZES).topk!;
+	expect(() => trainingBytes(gpu, spec, { ...SHAPE, d_sae: 3 })).toThrow("is larger than d_sae 3");
+});

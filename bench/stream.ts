@@ -36,7 +36,7 @@ async function consume(shuffleBlock: number): Promise<void> {
 	let bytes = 0;
 	let began = 0;
 	for await (const { data } of readRows(await readArrowStdin(), {
-		column: "activation",
+		columns: ["activation"],
 		batchSize: 4096,
 		shuffleBlock,
 	})) {

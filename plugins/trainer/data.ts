@@ -31,7 +31,7 @@ export async function openRows(
 	const field = core.findVectorField(job.stream.schema, job.column);
 	const reader = until(
 		core.readRows(job.stream, {
-			column: field.name,
+			columns: [field.name],
 			batchSize: options.batch_size,
 			shuffleBlock: options.shuffle_buffer,
 			seed: options.seed,

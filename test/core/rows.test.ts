@@ -1,7 +1,21 @@
 import { describe, expect, test } from "bun:test";
+import {
+	DataType,
+	Field,
+	Float32,
+	Int64,
+	type RecordBatch,
+	Schema,
+	Uint8,
+	Uint16,
+	Uint32,
+	vectorFromArray,
+} from "apache-arrow";
+import { activationsSchema, type VectorType, vectorData, vectorField } from "../../core/arrow/activations.ts";
+import { makeBatch } from "../../core/arrow/batch.ts";
 import { firstNonFinite } from "../../core/finite.ts";
 import { type RowReaderOptions, readRows } from "../../core/rows.ts";
-import type { RecordStream } from "../../core/stream.ts";
+import { META, type RecordStream } from "../../core/stream.ts";
 import { countingStream } from "./streams.ts";
 
 interface Seen {
@@ -10,9 +24,9 @@ interface Seen {
 	readonly rows: number[];
 }
 
-async function read(stream: RecordStream, options: Omit<RowReaderOptions, "column">): Promise<Seen[]> {
+async function read(stream: RecordStream, options: Omit<RowReaderOptions, "columns">): Promise<Seen[]> {
 	const seen: Seen[] = [];
-	for await (const batch of readRows(stream, { column: "activation", ...options })) {
+	for await (const batch of readRows(stream, { columns: ["activation"], ...options })) {
 		const floats =
 			batch.data instanceof Float32Array ? batch.data : new Float16Array(batch.data.slice().buffer);
 		const rows = Array.from({ length: batch.rows }, (_, row) => floats[row * batch.width]!);
@@ -99,7 +113,7 @@ describe("readRows", () => {
 	});
 
 	test("batches stay valid until the one after the next is asked for", async () => {
-		const batches = readRows(countingStream([12]), { column: "activation", batchSize: 3 });
+		const batches = readRows(countingStream([12]), { columns: ["activation"], batchSize: 3 });
 		const first = (await batches.next()).value!;
 		await batches.next();
 		expect(first.data[0]).toBe(0);
@@ -118,12 +132,121 @@ describe("readRows", () => {
 		}
 		const rows = readRows(
 			{ schema, batches: counted() },
-			{ column: "activation", batchSize: 4, shuffleBlock: 8 },
+			{ columns: ["activation"], batchSize: 4, shuffleBlock: 8 },
 		);
 		await rows.next();
 		await Bun.sleep(5);
 		expect(read).toBe(4);
 		await rows.return(undefined);
+	});
+});
+
+/** Rows r of columns a [r, r + 0.5], b [−r, −r − 0.25, −r − 0.5] and layer r mod 3, in batches of `sizes`. */
+function severalColumns(
+	sizes: readonly number[],
+	{
+		types = ["float32", "float32"] as readonly VectorType[],
+		spoil = -1,
+		layerType = new Uint16() as DataType,
+	} = {},
+): RecordStream {
+	const fields = [vectorField("a", 2, types[0]!), vectorField("b", 3, types[1]!)] as const;
+	const layer = new Field("layer", layerType, false);
+	const schema = new Schema([...fields, layer], activationsSchema({ width: 1, type: "float32" }).metadata);
+	async function* batches(): AsyncGenerator<RecordBatch> {
+		let first = 0;
+		for (const rows of sizes) {
+			const vectors = fields.map((field, i) => {
+				const width = 2 + i;
+				const values = Float32Array.from({ length: rows * width }, (_, at) => {
+					const row = first + Math.floor(at / width);
+					if (row === spoil && i === 1 && at % width === 2) return Number.NaN;
+					return i === 0 ? row + (at % width) / 2 : -row - (at % width) / 4;
+				});
+				const type = types[i]!;
+				const data = type === "float16" ? new Uint16Array(new Float16Array(values).buffer) : values;
+				return vectorData(field, { data, rows, width, type });
+			});
+			const numbers = Array.from({ length: rows }, (_, row) => (first + row) % 3);
+			const layers = vectorFromArray(
+				DataType.isInt(layerType) && layerType.bitWidth === 64 ? numbers.map(BigInt) : numbers,
+				layerType,
+			);
+			yield makeBatch(schema, rows, [...vectors, layers.data[0]!], new Map([[META.cursor, String(first)]]));
+			first += rows;
+		}
+	}
+	return { schema, batches: batches() };
+}
+
+describe("several columns", () => {
+	const floats = ({ data }: { data: Float32Array | Uint16Array }) =>
+		Array.from(data instanceof Float32Array ? data : new Float16Array(data.slice().buffer));
+
+	test.each([
+		[0, "float32"],
+		[7, "float32"],
+		[7, "float16"],
+	] as const)(
+		"lie side by side, with targets and layers (shuffle block %i, %s)",
+		async (shuffleBlock, type) => {
+			const stream = severalColumns([4, 0, 9, 3], { types: [type, type] });
+			const seen: number[] = [];
+			for await (const batch of readRows(stream, {
+				columns: ["b", "a"],
+				targets: ["a"],
+				layers: "layer",
+				batchSize: 5,
+				shuffleBlock,
+			})) {
+				expect(batch).toMatchObject({ width: 5, widths: [3, 2], type });
+				expect(batch.targets).toMatchObject({ width: 2, widths: [2], rows: batch.rows, type });
+				const inputs = floats(batch);
+				const targets = floats(batch.targets!);
+				for (let i = 0; i < batch.rows; i++) {
+					const row = targets[2 * i]!;
+					seen.push(row);
+					expect(targets.slice(2 * i, 2 * i + 2)).toEqual([row, row + 0.5]);
+					expect(inputs.slice(5 * i, 5 * i + 5)).toEqual([-row, -row - 0.25, -row - 0.5, row, row + 0.5]);
+					expect(batch.layers![i]).toBe(row % 3);
+				}
+				expect(batch.layers).toHaveLength(batch.rows);
+			}
+			expect(seen.toSorted((a, b) => a - b)).toEqual(counting(16));
+			if (shuffleBlock === 0) expect(seen).toEqual(counting(16));
+			else expect(seen).not.toEqual(counting(16));
+		},
+	);
+
+	test.each([new Uint32(), new Int64(), new Uint8()])("layers may be %s", async (layerType) => {
+		const batches = readRows(severalColumns([4], { layerType }), {
+			columns: ["a"],
+			layers: "layer",
+			batchSize: 4,
+		});
+		expect((await batches.next()).value!.layers).toEqual(Uint32Array.of(0, 1, 2, 0));
+	});
+
+	const first = (stream: RecordStream, options: Partial<RowReaderOptions>) =>
+		readRows(stream, { columns: ["a"], batchSize: 4, ...options }).next();
+
+	test("of different types are refused", async () => {
+		const types = ["float16", "float32"] as const;
+		const message = "column b: its vectors are float32, those of a are float16";
+		await expect(first(severalColumns([4], { types }), { columns: ["a", "b"] })).rejects.toThrow(message);
+		await expect(first(severalColumns([4], { types }), { targets: ["b"] })).rejects.toThrow(message);
+	});
+
+	test("errors name the column", async () => {
+		await expect(first(severalColumns([2, 2], { spoil: 3 }), { columns: ["a", "b"] })).rejects.toThrow(
+			"column b: row 3 holds NaN or infinity (value 2)",
+		);
+		await expect(first(severalColumns([4]), { columns: ["a", "c"] })).rejects.toThrow("no column c");
+		await expect(first(severalColumns([4]), { layers: "a" })).rejects.toThrow("not whole numbers");
+		await expect(first(severalColumns([4]), { layers: "depth" })).rejects.toThrow("no column depth");
+		await expect(
+			first(severalColumns([4], { layerType: new Float32() }), { layers: "layer" }),
+		).rejects.toThrow("column layer: is Float32, not whole numbers");
 	});
 });
 

@@ -9,14 +9,13 @@
  * decoder rows over all sources held at unit norm.
  */
 import { definePlugin, type Penalty, type TrainingSpec } from "saeflow";
+import { l1Option, type Penalised, rising, warmupOption } from "./shared/penalties.ts";
 import { type AuxK, auxK, auxKOptions, reconstruction, unitParameters } from "./shared/terms.ts";
 import { thresholdInference, thresholdsOf } from "./shared/thresholds.ts";
 
-interface Options extends AuxK {
+interface Options extends AuxK, Penalised {
 	readonly sources: number;
 	readonly select: "relu" | "batchtopk";
-	readonly l1: number;
-	readonly sparsity_warmup: number;
 	readonly k: number;
 }
 
@@ -35,13 +34,8 @@ export default definePlugin({
 				.enum(["relu", "batchtopk"])
 				.default("relu")
 				.describe("Codes: all positive ones, with an L1 penalty; or the largest of the batch, without"),
-			l1: z.number().min(0).default(0.1).describe("Weight of the L1 penalty, for rows of mean square norm 1"),
-			sparsity_warmup: z
-				.number()
-				.min(0)
-				.max(1)
-				.default(0.05)
-				.describe("Share of the run over which the penalty rises"),
+			l1: l1Option(core, 0.1),
+			sparsity_warmup: warmupOption(core, 0.05),
 			k: z
 				.int()
 				.min(1)
@@ -87,7 +81,7 @@ function withPenalty({ sources, l1, sparsity_warmup }: Options): TrainingSpec {
 		],
 		apply_b_dec_to_input: false,
 		loss: [reconstruction({ kind: "all" }, { penalty: L1 })],
-		scalars: { l1: sparsity_warmup === 0 ? l1 : { from: 0, to: l1, until: sparsity_warmup } },
+		scalars: { l1: rising(l1, sparsity_warmup) },
 		sparsity: "l1",
 		norm_blocks: sources,
 	};

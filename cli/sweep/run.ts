@@ -106,7 +106,7 @@ async function planGroups(sweep: Sweep, jobs: ReadonlyMap<string, SaeJob>): Prom
 	const total = left.reduce((sum, { name }) => sum + bytes.get(name)!, 0);
 	if (left.length > 0) {
 		log.info(
-			`${left.length} SAEs to train, about ${bytesText(total)}; ${packed.length === 1 ? "all" : `${packed.length} groups, each`} fit into ${bytesText(memory)}`,
+			`${left.length} SAE${left.length === 1 ? "" : "s"} to train, about ${bytesText(total)}; ${packed.length === 1 ? "all" : `${packed.length} groups, each`} fit into ${bytesText(memory)}`,
 		);
 	}
 	return groups;
@@ -126,7 +126,7 @@ async function trainGroup(
 	const prefix = groups > 1 ? `group ${number + 1} of ${groups}  ` : "";
 	const job = {
 		stream: await input.open(),
-		...(column === undefined ? {} : { column }),
+		columns: column === undefined ? undefined : [column],
 		saes: Object.keys(group.saes).map((name) => jobs.get(name)!),
 		checkpoint,
 		resume: goesOn,

@@ -31,8 +31,12 @@ export interface SaeToTrain extends OwnSettings {
 export interface TrainOptions {
 	/** What to learn from: `openArrow`'s, `rowStream`'s or any other. */
 	readonly stream: RecordStream;
-	/** Column of vectors; by default `activation`, or the only one. */
-	readonly column?: string;
+	/** Columns of vectors, side by side; by default `activation`, or the only one. */
+	readonly columns?: readonly string[];
+	/** Columns that are reconstructed, for transcoders; by default those that are encoded. */
+	readonly targets?: readonly string[];
+	/** Column with the number of each row's layer, to scale each layer's rows by themselves. */
+	readonly layers?: string;
 	/** One or more; all of them see the same batches. */
 	readonly saes: readonly SaeToTrain[];
 	/** The trainer's options, e.g. `{ tokens: 1e6, lr: 1e-3 }`: those of `sae train --help`, with `_` for `-`. */
@@ -96,7 +100,9 @@ export async function train(request: TrainOptions): Promise<SaeModel[]> {
 	try {
 		const job = {
 			stream: request.stream,
-			...(request.column === undefined ? {} : { column: request.column }),
+			columns: request.columns,
+			targets: request.targets,
+			layers: request.layers,
 			saes,
 			checkpoint: request.checkpoint ?? join(scratch!, "checkpoint.safetensors"),
 			resume: request.resume ?? false,

@@ -1,6 +1,7 @@
 /** The trainer: Adam over one stream, for one SAE or several, with held-out evaluation and exact resume. */
 import { type Context, definePlugin, type SaeJob, type TrainJob } from "saeflow";
-import { memoryOf, trainAll } from "./trainer/loop.ts";
+import { trainAll } from "./trainer/loop.ts";
+import { memoryOf } from "./trainer/trainee.ts";
 
 export default definePlugin({
 	name: "trainer",
@@ -26,14 +27,14 @@ export default definePlugin({
 				.enum(["rms", "none"])
 				.default("rms")
 				.describe(
-					"Scale inputs to a root mean square norm of 1 (folded into the weights at the end), or not",
+					"Scale each column to a root mean square norm of 1 (folded into the weights at the end), or not",
 				),
 			shuffle_buffer: z
 				.int()
 				.min(0)
 				.default(16384)
 				.describe("Rows within which the order is shuffled; 0: none"),
-			sample_rows: z.int().min(1).default(8192).describe("First rows that set b_dec and the input scale"),
+			sample_rows: z.int().min(1).default(8192).describe("First rows that set b_dec and the scales"),
 			dead_tokens: z
 				.int()
 				.min(1)

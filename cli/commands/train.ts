@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { DataType, type Schema } from "apache-arrow";
 import { z } from "zod";
 import { findVectorField } from "../../core/arrow/vectors.ts";
+import { columnNames, LAYER_COLUMN } from "../../core/columns.ts";
 import { usageError } from "../../core/errors.ts";
 import { TRAINER } from "../../core/train-saes.ts";
 import { definePluginVerb } from "../command.ts";
@@ -52,10 +53,18 @@ export default definePluginVerb({
 			.default([])
 			.meta({ hint: "SPEC" })
 			.describe("An SAE of several on one stream, e.g. topk:k=16,d-sae=8192"),
-		column: z
-			.string()
+		column: columnNames
 			.optional()
-			.describe("Column of vectors to train on; by default `activation` or the only one"),
+			.meta({ hint: "NAME,..." })
+			.describe("Columns of vectors to train on, side by side; by default `activation` or the only one"),
+		target: columnNames
+			.optional()
+			.meta({ hint: "NAME,..." })
+			.describe("Columns to reconstruct, of architectures whose targets may be others than the inputs"),
+		per_layer: z
+			.boolean()
+			.default(false)
+			.describe("One SAE for several layers: scale each layer's rows by themselves, by the column layer"),
 		resume: z.boolean().default(false).describe("Go on from the training state in --out"),
 		overwrite: z.boolean().default(false).describe("Start over where --out already holds a run"),
 		init_from: z.string().optional().meta({ hint: "SAE" }).describe("Start from the weights of this SAE"),
@@ -113,7 +122,9 @@ export default definePluginVerb({
 					checkpoint,
 					resume,
 					report,
-					...(options.column === undefined ? {} : { column: options.column }),
+					columns: options.column,
+					targets: options.target,
+					layers: options.per_layer ? LAYER_COLUMN : undefined,
 				},
 				trainerOptions,
 				context,
@@ -124,12 +135,17 @@ export default definePluginVerb({
 });
 
 /** Latents for the vectors of a stream. @throws where only rows say how wide they are, as those of polars do. */
-function defaultSize(schema: Schema, column: string | undefined): number {
-	const { name, type } = findVectorField(schema, column);
-	if (DataType.isFixedSizeList(type)) return EXPANSION * type.listSize;
-	throw usageError(
-		`--d-sae is required: column ${name} is ${type}, which does not say how wide its vectors are`,
-	);
+function defaultSize(schema: Schema, columns: readonly string[] | undefined): number {
+	const fields = columns
+		? columns.map((column) => findVectorField(schema, column))
+		: [findVectorField(schema)];
+	const widths = fields.map(({ name, type }) => {
+		if (DataType.isFixedSizeList(type)) return type.listSize;
+		throw usageError(
+			`--d-sae is required: column ${name} is ${type}, which does not say how wide its vectors are`,
+		);
+	});
+	return EXPANSION * widths.reduce((sum, width) => sum + width);
 }
 
 /** Whether there is a state to resume; refuses to write over a run that nobody said may go. */

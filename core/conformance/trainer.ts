@@ -54,7 +54,7 @@ export async function checkTrainer(plugin: Plugin, subject: TrainerSubject = {})
 				);
 				const job = {
 					stream: toyStream(data, D_IN),
-					...(column && { column }),
+					columns: column ? [column] : undefined,
 					saes,
 					checkpoint: join(folder, checkpoint),
 					resume,

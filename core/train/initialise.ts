@@ -1,11 +1,12 @@
 /** First values of an architecture's parameters, from their description, a sample of the data and a seed. */
 import type { Initialisation, ParameterSpec, Size, Sizes, TrainingSpec } from "../architecture.ts";
 import { SaeError } from "../errors.ts";
-import { foldInputScale } from "../fold.ts";
+import { foldScales } from "../fold.ts";
 import { transposed } from "../matrix.ts";
 import { CounterRng } from "../random.ts";
 import type { SaeModel, Tensor } from "../sae.ts";
 import { geometricMedian, meanRow } from "./centre.ts";
+import type { DataScales } from "./finish.ts";
 import { firingBiases } from "./firing-rate.ts";
 
 /** Parameters by name, row-major, matrices with one row per latent. */
@@ -80,7 +81,7 @@ function randomRows(length: number, width: number, norm: number, rng: CounterRng
 }
 
 /**
- * Parameters of a saved SAE, as a step that multiplies its inputs by `inputScale` needs them.
+ * Parameters of a saved SAE, as a step that multiplies its data by `scales` needs them.
  *
  * @param restore The architecture's own way back, from what it saves to its parameters.
  * @throws SaeError when a parameter is missing, or of another size.
@@ -89,10 +90,12 @@ export function parametersOf(
 	spec: TrainingSpec,
 	sizes: Sizes,
 	model: SaeModel,
-	inputScale: number,
+	scales: DataScales,
 	restore?: (model: SaeModel) => Readonly<Record<string, Tensor>>,
 ): ParameterValues {
-	const scaled = foldInputScale(model, 1 / inputScale);
+	const inverse = (scale: number | Float32Array) =>
+		typeof scale === "number" ? 1 / scale : scale.map((value) => 1 / value);
+	const scaled = foldScales(model, inverse(scales.input), inverse(scales.target));
 	const tensors = restore?.(scaled) ?? scaled.tensors;
 	const values: ParameterValues = {};
 	for (const { name, shape } of spec.parameters) {

@@ -60,8 +60,12 @@ export interface TrainMetrics {
 
 export interface TrainJob {
 	readonly stream: RecordStream;
-	/** Column of the stream that is encoded and reconstructed; the first vector column when not given. */
-	readonly column?: string;
+	/** Columns that are encoded, side by side; `activation`, or the only one of vectors, when not given. */
+	readonly columns?: readonly string[] | undefined;
+	/** Columns that are reconstructed, side by side; those that are encoded when not given. */
+	readonly targets?: readonly string[] | undefined;
+	/** Column with the number of each row's layer: every layer's rows are scaled by themselves. */
+	readonly layers?: string | undefined;
 	readonly saes: readonly SaeJob[];
 	/** The run's training state; written now and then, and read when `resume` is set. */
 	readonly checkpoint: string;

@@ -1,37 +1,66 @@
 /** The rows of a run: a sample to start from, rows held out, and the batches to train on, until it is stopped. */
-import type { Core, RowBatch, TrainJob } from "saeflow";
+import type { Core, RowBatch, RunState, TrainJob, WholeRows } from "saeflow";
 import type { TrainerOptions } from "../trainer.ts";
 import { until } from "./until.ts";
 
 /** A batch that is safe to keep until the next but one is asked for. */
-export type Batch = Pick<RowBatch, "data" | "rows" | "width" | "type" | "position">;
+export type Batch = RowBatch;
+
+/** Which columns of the stream are read. */
+export interface Columns {
+	readonly inputs: readonly string[];
+	readonly targets?: readonly string[] | undefined;
+	readonly layers?: string | undefined;
+}
+
+/** Widths of the columns, side by side. */
+export interface Widths {
+	readonly inputs: readonly number[];
+	readonly targets?: readonly number[] | undefined;
+}
 
 export interface TrainingRows {
-	readonly width: number;
+	readonly columns: Columns;
+	readonly widths: Widths;
 	readonly type: RowBatch["type"];
-	/** Rows held out, as float32, a whole number of batches. */
-	readonly heldOut: Float32Array;
-	/** First rows of training, as float32; empty for a resumed run. */
-	readonly sample: Float32Array;
+	/** Rows held out, a whole number of batches. */
+	readonly heldOut: WholeRows;
+	/** First rows of training; none for a resumed run. */
+	readonly sample: WholeRows;
 	readonly batches: AsyncGenerator<Batch>;
+}
+
+/** Where a resumed run goes on. */
+export interface Resumed {
+	readonly position: number;
+	readonly heldOut: WholeRows;
+	readonly scales: RunState["scales"];
+}
+
+/** d_in and d_out. */
+export function sizesOf({ inputs, targets = inputs }: Widths): { d_in: number; d_out: number } {
+	const sum = (widths: readonly number[]) => widths.reduce((total, width) => total + width, 0);
+	return { d_in: sum(inputs), d_out: sum(targets) };
 }
 
 /**
  * Opens the stream at `start` and reads what the run needs before its first step. Held-out rows are the first ones
- * of the shuffled order; a resumed run brings them along, and its width, since there may be no row left for it.
+ * of the shuffled order; a resumed run brings them along, and its widths, since there may be no row left for them.
  */
 export async function openRows(
 	core: Core,
 	job: TrainJob,
 	options: TrainerOptions,
-	resumed: { position: number; heldOut: Float32Array; width: number } | undefined,
+	resumed: Resumed | undefined,
 	signal: AbortSignal,
 ): Promise<TrainingRows> {
 	const { SaeError, EXIT } = core;
-	const field = core.findVectorField(job.stream.schema, job.column);
+	const columns = columnsOf(core, job);
 	const reader = until(
 		core.readRows(job.stream, {
-			columns: [field.name],
+			columns: columns.inputs,
+			targets: columns.targets,
+			layers: columns.layers,
 			batchSize: options.batch_size,
 			shuffleBlock: options.shuffle_buffer,
 			seed: options.seed,
@@ -60,28 +89,66 @@ export async function openRows(
 	while (kept.length < wanted) {
 		const { value, done } = await reader.next();
 		if (done) break;
-		kept.push({ ...value, data: value.data.slice() });
+		kept.push(copied(value));
 	}
 	signal.throwIfAborted();
-	const first = kept[0] ?? (resumed && { width: resumed.width, type: "float32" as const });
-	if (!first || (!resumed && kept.length <= held)) {
+	if (!resumed && kept.length <= held) {
 		throw new SaeError(
 			`the stream has too few rows: ${kept.length} batches of ${options.batch_size}, ${held + 1} are needed (a smaller --batch-size needs fewer)`,
 		);
 	}
-	if (resumed && first.width !== resumed.width) {
-		throw core.usageError(
-			`--resume continues the same run, but its rows had ${resumed.width} values and these have ${first.width}`,
-		);
-	}
+	const [first] = kept;
+	const widths = first ? { inputs: first.widths, targets: first.targets?.widths } : widthsOf(resumed!.scales);
+	if (resumed) checkWidths(core, widthsOf(resumed.scales), widths);
 	const training = kept.slice(held);
 	return {
-		width: first.width,
-		type: first.type,
-		heldOut: resumed?.heldOut ?? toFloat32(kept.slice(0, held)),
-		sample: resumed ? new Float32Array() : toFloat32(training),
+		columns,
+		widths,
+		type: first?.type ?? "float32",
+		heldOut: resumed?.heldOut ?? wholeRows(kept.slice(0, held)),
+		sample: wholeRows(resumed ? [] : training),
 		batches: chain(training, reader),
 	};
+}
+
+function columnsOf(
+	{ findVectorField, usageError }: Core,
+	{ stream, columns, targets, layers }: TrainJob,
+): Columns {
+	const found = (names: readonly string[]) => names.map((name) => findVectorField(stream.schema, name).name);
+	const inputs = columns ? found(columns) : [findVectorField(stream.schema).name];
+	if (layers !== undefined && (targets || inputs.length > 1)) {
+		throw usageError(
+			"layers have scales of their own (--per-layer) only where one column is read and no --target",
+		);
+	}
+	return { inputs, targets: targets && found(targets), layers };
+}
+
+function copied({ targets, ...batch }: Batch): Batch {
+	return {
+		...batch,
+		data: batch.data.slice(),
+		...(targets && { targets: { ...targets, data: targets.data.slice() } }),
+		...(batch.layers && { layers: batch.layers.slice() }),
+	};
+}
+
+function widthsOf({ inputs, targets }: RunState["scales"]): Widths {
+	const width = (column: { readonly width: number }) => column.width;
+	return { inputs: inputs.map(width), targets: targets?.map(width) };
+}
+
+function checkWidths({ usageError }: Core, before: Widths, now: Widths): void {
+	for (const [what, was, is] of [
+		["rows", before.inputs, now.inputs],
+		["targets", before.targets, now.targets],
+	] as const) {
+		if (was?.join() === is?.join()) continue;
+		throw usageError(
+			`--resume continues the same run, but its ${what} had ${was?.join(" + ")} values and these have ${is?.join(" + ")}`,
+		);
+	}
 }
 
 async function* chain(kept: readonly Batch[], reader: AsyncGenerator<RowBatch>): AsyncGenerator<Batch> {
@@ -94,22 +161,21 @@ async function* chain(kept: readonly Batch[], reader: AsyncGenerator<RowBatch>):
 }
 
 /** The rows of batches behind each other, widened. */
-export function toFloat32(batches: readonly Pick<Batch, "data" | "type">[]): Float32Array {
-	const joined = new Float32Array(batches.reduce((sum, batch) => sum + batch.data.length, 0));
-	let at = 0;
-	for (const { data, type } of batches) {
-		joined.set(type === "float16" ? new Float16Array(data.buffer, data.byteOffset, data.length) : data, at);
-		at += data.length;
-	}
-	return joined;
+export function wholeRows(batches: readonly Batch[]): WholeRows {
+	const [first] = batches;
+	return {
+		inputs: joined(batches),
+		...(first?.targets && { targets: joined(batches.map(({ targets }) => targets!)) }),
+		...(first?.layers && { layers: Uint32Array.from(batches.flatMap(({ layers }) => [...layers!])) }),
+	};
 }
 
-/** The scale that brings rows to a root mean square norm of 1. */
-export function rmsScale(core: Core, sample: Float32Array, width: number): number {
-	let square = 0;
-	for (const value of sample) square += value * value;
-	const rms = Math.sqrt((square * width) / sample.length);
-	if (!(rms > 0))
-		throw new core.SaeError("the first rows of the stream are all zero: nothing can be learned from them");
-	return 1 / rms;
+function joined(parts: readonly Pick<Batch, "data" | "type">[]): Float32Array {
+	const all = new Float32Array(parts.reduce((sum, { data }) => sum + data.length, 0));
+	let at = 0;
+	for (const { data, type } of parts) {
+		all.set(type === "float16" ? new Float16Array(data.buffer, data.byteOffset, data.length) : data, at);
+		at += data.length;
+	}
+	return all;
 }

@@ -1,9 +1,15 @@
 /** Evaluation on rows that training never sees. */
-import type { TrainStep } from "saeflow";
+import type { StepRows, TrainStep } from "saeflow";
 
 export interface HeldOutFigures {
 	readonly fvu: number;
 	readonly l0: number;
+}
+
+/** Rows as they are evaluated, batch by batch, and the variance of what is reconstructed, in the step's units. */
+export interface HeldOut {
+	readonly batches: readonly StepRows[];
+	readonly variance: number;
 }
 
 /** Σ ‖x − mean‖² of rows [n, width], in float64 and about the mean, which keeps digits where the mean is large. */
@@ -16,21 +22,18 @@ export function totalVariance(rows: Float32Array, width: number): number {
 	return total;
 }
 
-/** FVU over all held-out rows, as the ratio of sums, with the SAE as it is. `variance` in units of the raw rows. */
+/** FVU over all held-out rows, as the ratio of sums, with the SAE as it is. */
 export async function evaluateHeldOut(
 	step: TrainStep,
-	rows: Float32Array,
-	shape: { readonly width: number; readonly batchSize: number },
-	variance: number,
+	{ batches, variance }: HeldOut,
 	settings: Parameters<TrainStep["evaluate"]>[1],
 ): Promise<HeldOutFigures> {
-	const size = shape.batchSize * shape.width;
 	let squaredError = 0;
 	let l0 = 0;
-	for (let at = 0; at < rows.length; at += size) {
-		const report = await step.evaluate({ inputs: rows.subarray(at, at + size) }, settings);
+	for (const rows of batches) {
+		const report = await step.evaluate(rows, settings);
 		squaredError += report.squaredError;
 		l0 += report.l0;
 	}
-	return { fvu: squaredError / (variance * settings.input_scale ** 2), l0: (l0 * size) / rows.length };
+	return { fvu: squaredError / variance, l0: l0 / batches.length };
 }

@@ -1,35 +1,19 @@
 /** The loop: batches in, updates on the device, metrics and checkpoints out. */
-import type {
-	Checkpoint,
-	Context,
-	Core,
-	SaeJob,
-	StepReport,
-	TrainingSpec,
-	TrainJob,
-	TrainStep,
-} from "saeflow";
+import type { Context, Core, StepReport, StepRows, TrainJob, TrainStep, WholeRows } from "saeflow";
 import type { TrainerOptions } from "../trainer.ts";
-import { type Batch, openRows, rmsScale, type TrainingRows, toFloat32 } from "./data.ts";
-import { evaluateHeldOut, type HeldOutFigures, totalVariance } from "./held-out.ts";
+import { type Batch, openRows, sizesOf, type TrainingRows, wholeRows } from "./data.ts";
+import { evaluateHeldOut, type HeldOut, totalVariance } from "./held-out.ts";
 import { Meter, progressLine } from "./progress.ts";
 import { isResamplingDue, restartDead } from "./resample.ts";
 import { checkSameRun, settingsOfRun } from "./resume.ts";
-import { deadThreshold, defaultLearningRate, learningRateShare } from "./schedule.ts";
+import { measureScales, rowScales, type Scales, scaledRows } from "./scales.ts";
+import { deadThreshold, learningRateShare } from "./schedule.ts";
+import { finished, prepare, type Trainee } from "./trainee.ts";
 import { until } from "./until.ts";
 
 /** Steps after which the host looks whether the device keeps up, and how many such looks may be outstanding. */
 const LOOK_EVERY = 4;
 const LOOKS_IN_FLIGHT = 2;
-
-/** One SAE in training. */
-interface Trainee {
-	readonly job: SaeJob;
-	readonly spec: TrainingSpec;
-	readonly step: TrainStep;
-	readonly lr: number;
-	readonly inputScale: number;
-}
 
 /** Everything that stays the same through the loop. */
 interface Run {
@@ -44,7 +28,8 @@ interface Run {
 	readonly steps: number | undefined;
 	readonly deadAfter: number;
 	readonly device: string;
-	readonly variance: number;
+	readonly scales: Scales;
+	readonly heldOut: HeldOut;
 }
 
 export async function trainAll(
@@ -59,7 +44,7 @@ export async function trainAll(
 	const opened: Trainee[] = [];
 	try {
 		if (checkpoint) checkSameRun(core, job, options, checkpoint.state, device, context.log);
-		const saes = job.saes.filter(({ name }) => !checkpoint || name in checkpoint.state.input_scale);
+		const saes = job.saes.filter(({ name }) => !checkpoint || checkpoint.state.saes.includes(name));
 		const rows = await openRows(
 			core,
 			job,
@@ -67,7 +52,7 @@ export async function trainAll(
 			checkpoint && {
 				position: checkpoint.state.position,
 				heldOut: checkpoint.held_out,
-				width: (await checkpoint.arrays(saes[0]!.name)).b_dec!.length,
+				scales: checkpoint.state.scales,
 			},
 			context.signal,
 		);
@@ -78,11 +63,14 @@ export async function trainAll(
 			);
 		}
 		const deadAfter = deadThreshold(options);
-		for (const sae of saes) opened.push(await prepare(core, gpu, sae, options, rows, checkpoint, deadAfter));
+		const scales =
+			checkpoint?.state.scales ?? measureScales(core, rows.sample, rows.widths, rows.columns, options);
+		for (const sae of saes) {
+			opened.push(await prepare(core, gpu, sae, options, rows, scales, checkpoint, deadAfter));
+		}
 		for (const sae of job.saes) {
 			if (!saes.includes(sae)) job.diverged?.(sae.name, checkpoint!.state.step);
 		}
-		const variance = totalVariance(rows.heldOut, rows.width);
 		const run = {
 			core,
 			job,
@@ -93,7 +81,8 @@ export async function trainAll(
 			steps,
 			deadAfter,
 			device,
-			variance,
+			scales,
+			heldOut: heldOutOf(core, rows, scales, options.batch_size),
 		};
 		await loop(run, checkpoint?.state.step ?? 0, checkpoint?.state.position ?? 0);
 	} finally {
@@ -102,67 +91,20 @@ export async function trainAll(
 	}
 }
 
-/** What is asked of the device for an SAE on rows of this width. */
-function planned(core: Core, job: SaeJob, width: number, options: TrainerOptions) {
-	const spec = job.describe({ d_in: width, d_out: width });
-	if ((job.target_l0 ?? options.target_l0) !== undefined && spec.sparsity === undefined) {
-		throw core.usageError(
-			`--target-l0 needs an architecture with a sparsity coefficient; ${job.architecture} sets its l0 by options of its own`,
-		);
-	}
-	const shape = {
-		d_in: width,
-		d_sae: job.d_sae,
-		rows: options.batch_size,
-		clip: options.clip > 0,
-		tilted: options.tilt > 0,
-		averaged: options.ema > 0,
-	};
-	return { spec, shape };
-}
-
-/** About how many bytes of device memory an SAE takes in training on rows of this width. */
-export async function memoryOf(
-	core: Core,
-	job: SaeJob,
-	width: number,
-	options: TrainerOptions,
-	context: Context,
-): Promise<number> {
-	const { spec, shape } = planned(core, job, width, options);
-	return core.trainingBytes(await context.gpu(), spec, { ...shape, format: "float32" });
-}
-
-async function prepare(
-	core: Core,
-	gpu: Awaited<ReturnType<Context["gpu"]>>,
-	job: SaeJob,
-	options: TrainerOptions,
-	rows: TrainingRows,
-	checkpoint: Checkpoint | undefined,
-	deadAfter: number,
-): Promise<Trainee> {
-	const { width } = rows;
-	const sizes = { d_in: width, d_out: width, d_sae: job.d_sae };
-	if (job.initial && (job.initial.d_in !== width || job.initial.d_sae !== job.d_sae)) {
-		throw core.usageError(
-			`--init-from holds an SAE of d_in ${job.initial.d_in}, d_sae ${job.initial.d_sae}; this run is d_in ${width}, d_sae ${job.d_sae}`,
-		);
-	}
-	const { spec, shape } = planned(core, job, width, options);
-	const step = await core.createTrainStep(gpu, spec, { ...shape, format: rows.type });
-	const lr = job.lr ?? options.lr ?? defaultLearningRate(job.d_sae);
-	if (checkpoint) {
-		step.restore(await checkpoint.arrays(job.name), deadAfter);
-		return { job, spec, step, lr, inputScale: checkpoint.state.input_scale[job.name]! };
-	}
-	const inputScale = options.normalize === "rms" ? rmsScale(core, rows.sample, width) : 1;
-	const scaled = rows.sample.map((value) => value * inputScale);
-	const values = job.initial
-		? core.parametersOf(spec, sizes, job.initial, inputScale, job.restore)
-		: core.initialise(spec, sizes, { inputs: scaled, targets: scaled }, job.seed ?? options.seed);
-	step.restore(values, deadAfter);
-	return { job, spec, step, lr, inputScale };
+/** Held-out rows in batches. */
+function heldOutOf(core: Core, rows: TrainingRows, scales: Scales, size: number): HeldOut {
+	const { inputs, targets, layers } = rows.heldOut;
+	const { d_in, d_out } = sizesOf(rows.widths);
+	const byRow = rowScales(core, scales, layers);
+	const batches = Array.from({ length: inputs.length / d_in / size }, (_, batch) => {
+		const first = batch * size;
+		return {
+			inputs: inputs.subarray(first * d_in, (first + size) * d_in),
+			targets: targets?.subarray(first * d_out, (first + size) * d_out),
+			scales: byRow?.subarray(first, first + size),
+		};
+	});
+	return { batches, variance: totalVariance(scaledRows(core, rows.heldOut, scales).targets, d_out) };
 }
 
 async function loop(run: Run, firstStep: number, firstPosition: number): Promise<void> {
@@ -188,7 +130,8 @@ async function loop(run: Run, firstStep: number, firstPosition: number): Promise
 				position,
 				device: run.device,
 				settings: settingsOfRun(job, options),
-				input_scale: Object.fromEntries(run.trainees.map(({ job, inputScale }) => [job.name, inputScale])),
+				saes: run.trainees.map(({ job }) => job.name),
+				scales: run.scales,
 			},
 			rows.heldOut,
 			Object.fromEntries(run.trainees.map(({ job, step }) => [job.name, step])),
@@ -199,13 +142,15 @@ async function loop(run: Run, firstStep: number, firstPosition: number): Promise
 		if (steps === undefined || step < steps) {
 			for await (const batch of until(rows.batches, failed.signal)) {
 				const logged = (step + 1) % options.log_every === 0 || step + 1 === steps;
+				const arrived = stepRows(run, batch);
 				for (const trainee of run.trainees) {
 					await reallocate(trainee, step);
-					trainee.step.run({ inputs: batch.data }, settingsAt(run, trainee, step), logged);
+					trainee.step.run(arrived, settingsAt(run, trainee, step), logged);
 				}
 				step++;
 				position = batch.position + batch.rows;
-				const evaluated = rows.heldOut.length > 0 && (step % options.eval_every === 0 || step === steps);
+				const evaluated =
+					run.heldOut.batches.length > 0 && (step % options.eval_every === 0 || step === steps);
 				if (evaluated) evaluatedAt = step;
 				if (logged || evaluated || step % LOOK_EVERY === 0) {
 					const looked = look(run, step, { logged: logged || evaluated, evaluated }, meter);
@@ -215,7 +160,8 @@ async function loop(run: Run, firstStep: number, firstPosition: number): Promise
 				}
 				if (isResamplingDue(options, step, steps)) {
 					await settle(0);
-					for (const trainee of run.trainees) await resample(run, trainee, batch, step);
+					const seen = wholeRows([batch]);
+					for (const trainee of run.trainees) await resample(run, trainee, seen, step);
 				}
 				if (step === steps || context.signal.aborted || run.trainees.length === 0) break;
 				if (isCheckpointDue(options, step, savedAt)) await save();
@@ -223,7 +169,8 @@ async function loop(run: Run, firstStep: number, firstPosition: number): Promise
 		}
 		await settle(0);
 		const ended = !context.signal.aborted && evaluatedAt < step;
-		if (ended && rows.heldOut.length > 0) await look(run, step, { logged: true, evaluated: true }, meter);
+		if (ended && run.heldOut.batches.length > 0)
+			await look(run, step, { logged: true, evaluated: true }, meter);
 	} catch (error) {
 		// The look that failed says why; the others would only repeat it.
 		await Promise.allSettled(looks);
@@ -235,11 +182,17 @@ async function loop(run: Run, firstStep: number, firstPosition: number): Promise
 		);
 	}
 	await save();
-	for (const trainee of run.trainees) await trainee.job.save(await finished(run, trainee, step));
+	for (const trainee of run.trainees) await trainee.job.save(await finished(core, run, trainee, step));
+}
+
+function stepRows({ core, scales }: Run, { data, targets, layers }: Batch): StepRows {
+	return { inputs: data, targets: targets?.data, scales: rowScales(core, scales, layers) };
 }
 
 function settingsAt(run: Run, trainee: Trainee, step: number): Parameters<TrainStep["run"]>[1] {
-	const { options, steps, deadAfter } = run;
+	const { options, steps, deadAfter, scales } = run;
+	// Where there are several columns, each has its scale in the step itself.
+	const scale = (columns: Scales["inputs"]) => (columns.length === 1 ? columns[0]!.scale : 1);
 	return {
 		lr: trainee.lr * learningRateShare(step, steps, options),
 		beta1: options.beta1,
@@ -248,7 +201,8 @@ function settingsAt(run: Run, trainee: Trainee, step: number): Parameters<TrainS
 		update: step + 1,
 		clip: options.clip,
 		dead_after: deadAfter,
-		input_scale: trainee.inputScale,
+		input_scale: scale(scales.inputs),
+		target_scale: scale(scales.targets ?? scales.inputs),
 		progress: steps === undefined ? 1 : step / steps,
 		target_l0: trainee.job.target_l0 ?? options.target_l0,
 		tilt: options.tilt,
@@ -263,22 +217,17 @@ async function reallocate({ spec, step }: Trainee, updates: number): Promise<voi
 	step.allocate(spec.allocation.plan((await step.readArray("density")) as Float32Array));
 }
 
-async function resample(
-	run: Run,
-	{ job, step, inputScale }: Trainee,
-	batch: Batch,
-	updates: number,
-): Promise<void> {
-	const { core, options, rows, deadAfter, context } = run;
+async function resample(run: Run, { job, step }: Trainee, batch: WholeRows, updates: number): Promise<void> {
+	const { core, options, rows, scales, deadAfter, context } = run;
 	const state = Object.fromEntries(
 		await Promise.all(step.arrays.map(async (name) => [name, await step.readArray(name)] as const)),
 	);
 	const errors = await step.rowErrors();
 	const random = new core.CounterRng(job.seed ?? options.seed).derive(updates);
 	const count = restartDead(state, {
-		rows: toFloat32([batch]).map((value) => value * inputScale),
+		...scaledRows(core, batch, scales),
+		...sizesOf(rows.widths),
 		errors,
-		width: rows.width,
 		deadAfter,
 		random,
 	});
@@ -294,21 +243,13 @@ async function look(
 	what: { readonly logged: boolean; readonly evaluated: boolean },
 	meter: Meter,
 ): Promise<void> {
-	const { job, options, rows } = run;
+	const { job, options } = run;
 	const reports = await finiteReports(run, step);
 	if (!what.logged) return;
 	const rate = meter.rate(step) * options.batch_size;
 	for (const [trainee, report] of reports) {
 		const settings = settingsAt(run, trainee, step - 1);
-		const heldOut: HeldOutFigures | undefined = what.evaluated
-			? await evaluateHeldOut(
-					trainee.step,
-					rows.heldOut,
-					{ width: rows.width, batchSize: options.batch_size },
-					run.variance,
-					settings,
-				)
-			: undefined;
+		const heldOut = what.evaluated ? await evaluateHeldOut(trainee.step, run.heldOut, settings) : undefined;
 		const metrics = {
 			sae: trainee.job.name,
 			step,
@@ -360,33 +301,4 @@ function isCheckpointDue(options: TrainerOptions, step: number, savedAt: number)
 	const { checkpoint_every, checkpoint_minutes } = options;
 	if (checkpoint_every > 0 && step % checkpoint_every === 0) return true;
 	return checkpoint_minutes > 0 && performance.now() - savedAt > checkpoint_minutes * 60_000;
-}
-
-function finished(run: Run, { job, spec, step, lr, inputScale }: Trainee, updates: number) {
-	const { core, options, rows, context } = run;
-	return core.finishModel(
-		step,
-		spec,
-		{
-			architecture: job.architecture,
-			d_in: rows.width,
-			d_sae: job.d_sae,
-			apply_b_dec_to_input: spec.apply_b_dec_to_input,
-			settings: job.settings,
-			metadata: {
-				...core.origin(run.job.stream.schema),
-				training_command: context.command,
-				training_tokens: updates * options.batch_size,
-				training_options: {
-					...options,
-					lr,
-					seed: job.seed ?? options.seed,
-					target_l0: job.target_l0 ?? options.target_l0,
-				},
-				architecture_options: job.options,
-			},
-		},
-		{ input: inputScale, target: inputScale },
-		job.finish,
-	);
 }

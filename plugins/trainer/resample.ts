@@ -1,7 +1,7 @@
 /**
  * Dead latents start again from rows that are explained badly (Bricken et al. 2023, "Towards Monosemanticity"): the
- * decoder row takes the row's direction, the encoder row the same at a fifth of the living latents' mean norm, the bias 0,
- * and the optimiser forgets them.
+ * decoder row takes the direction of what is to be reconstructed, the encoder row that of the input at a fifth of the
+ * living latents' mean norm, the bias 0, and the optimiser forgets them.
  */
 import type { CounterRng } from "saeflow";
 import type { TrainerOptions } from "../trainer.ts";
@@ -18,11 +18,14 @@ export function isResamplingDue(
 }
 
 export interface Resampling {
-	/** [n, width], as the step sees them. */
-	readonly rows: Float32Array;
+	/** [n, d_in], as the step sees them. */
+	readonly inputs: Float32Array;
+	/** [n, d_out]; the inputs themselves where they are what is reconstructed. */
+	readonly targets: Float32Array;
+	readonly d_in: number;
+	readonly d_out: number;
 	/** Squared error of each row [n]. */
 	readonly errors: Float32Array;
-	readonly width: number;
 	readonly deadAfter: number;
 	readonly random: CounterRng;
 }
@@ -30,12 +33,12 @@ export interface Resampling {
 /** Changes a training state, by the names of its arrays, in place. Returns how many latents were dead. */
 export function restartDead(
 	state: Readonly<Record<string, Float32Array | Uint32Array>>,
-	{ rows, errors, width, deadAfter, random }: Resampling,
+	{ inputs, targets, d_in, d_out, errors, deadAfter, random }: Resampling,
 ): number {
 	const { W_enc, W_dec, b_enc, b_dec, since } = state as Record<string, Float32Array>;
 	const dead = [...since!.keys()].filter((latent) => since![latent]! >= deadAfter);
 	if (dead.length === 0) return 0;
-	const length = norms(W_enc!, width);
+	const length = norms(W_enc!, d_in);
 	const alive = [...length.keys()].filter((latent) => since![latent]! < deadAfter);
 	const mean = alive.reduce((sum, latent) => sum + length[latent]!, 0) / Math.max(1, alive.length);
 	// Rows are drawn in proportion to the square of their loss.
@@ -48,22 +51,28 @@ export function restartDead(
 			0,
 			upTo.findIndex((sum) => sum > wanted),
 		);
-		const direction = rows
-			.slice(row * width, (row + 1) * width)
+		const wantedRow = targets
+			.slice(row * d_out, (row + 1) * d_out)
 			.map((value, column) => value - b_dec![column]!);
-		const size = Math.sqrt(direction.reduce((sum, value) => sum + value * value, 0)) || 1;
-		for (const [column, value] of direction.entries()) {
-			W_dec![latent * width + column] = value / size;
-			W_enc![latent * width + column] = (value / size) * ENCODER_SHARE * (mean || 1);
-		}
+		const seenRow = targets === inputs ? wantedRow : inputs.slice(row * d_in, (row + 1) * d_in);
+		W_dec!.set(unit(wantedRow), latent * d_out);
+		const scale = ENCODER_SHARE * (mean || 1);
+		W_enc!.set(
+			unit(seenRow).map((value) => value * scale),
+			latent * d_in,
+		);
 		b_enc![latent] = 0;
 		since![latent] = 0;
-		for (const name of ["moments.W_enc", "moments.W_dec"]) {
-			state[name]!.fill(0, latent * 2 * width, (latent + 1) * 2 * width);
-		}
+		state["moments.W_enc"]!.fill(0, latent * 2 * d_in, (latent + 1) * 2 * d_in);
+		state["moments.W_dec"]!.fill(0, latent * 2 * d_out, (latent + 1) * 2 * d_out);
 		for (const name of ["moments.b_enc.mean", "moments.b_enc.square"]) state[name]![latent] = 0;
 	}
 	return dead.length;
+}
+
+function unit(row: Float32Array): Float32Array {
+	const [norm] = norms(row, row.length);
+	return row.map((value) => value / (norm || 1));
 }
 
 function norms(weights: Float32Array, width: number): Float64Array {

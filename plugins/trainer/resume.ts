@@ -17,7 +17,10 @@ export function settingsOfRun(job: TrainJob, options: TrainerOptions): Record<st
 			value,
 		]),
 	);
-	return JSON.parse(JSON.stringify({ ...deciding, ...Object.fromEntries(saes) }));
+	const { columns, targets, layers } = job;
+	return JSON.parse(
+		JSON.stringify({ ...deciding, column: columns, target: targets, layers, ...Object.fromEntries(saes) }),
+	);
 }
 
 /** Throws when the run of a checkpoint was started with other settings; warns when on another device. */

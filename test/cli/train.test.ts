@@ -208,7 +208,7 @@ describe("refused in one clear line, with nothing written", () => {
 			["topk", ...TOPK, ...SMALL],
 			zero,
 			3,
-			"the first rows of the stream are all zero",
+			"column activation: its first rows are all zero",
 		);
 	});
 

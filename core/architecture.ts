@@ -34,8 +34,12 @@ export type Initialisation =
 	| { readonly kind: "data_centre"; readonly method: "mean" | "geometric_median" }
 	/** b_enc such that each latent's pre-activation passes `threshold` for this share of a sample of the data. */
 	| { readonly kind: "firing_rate"; readonly rate: number; readonly threshold: number }
-	/** Centres of a k-means clustering of a sample of what is to be reconstructed, one per row. */
-	| { readonly kind: "k_means" };
+	/** Centres of a k-means clustering of a sample of what is to be reconstructed, one per row, seen from its mean. */
+	| { readonly kind: "k_means" }
+	/** Row i is 1 at column i, and 0 elsewhere; where there are fewer columns than rows, they are begun again. */
+	| { readonly kind: "one_hot_rows" }
+	/** Follows from other parameters: W_dec, where {@link TrainingSpec.decoder} says of which. */
+	| { readonly kind: "derived" };
 
 /** Sizes that a shape may name; a number stands for itself. */
 export type Size = "d_sae" | "d_in" | "d_out" | number;
@@ -44,6 +48,9 @@ export interface ParameterSpec {
 	/**
 	 * `W_enc` [d_sae, d_in], `W_dec` [d_sae, d_out], `b_enc` [d_sae] and `b_dec` [d_out] are those of every SAE; others
 	 * of shape [d_sae] are there for formulas, which name them. Matrices are stored with one row per latent.
+	 *
+	 * `W_skip` [d_out, d_in] makes a skip connection: x̂ = f · W_dec + x · W_skipᵀ + b_dec, where x is what arrives, without
+	 * b_dec taken from it. It is part of every reconstruction that b_dec is part of.
 	 */
 	readonly name: string;
 	readonly shape: readonly Size[];
@@ -137,9 +144,9 @@ export interface LossTerm {
 	readonly activation?: Activation;
 	/** `residual`: what the first term leaves unexplained, data − reconstruction, with no gradient through it. */
 	readonly target: "data" | "residual";
-	/** Whether the decoder bias is part of this reconstruction; never of one of the residual. */
+	/** Whether the decoder bias, and a skip connection, are part of this reconstruction; never of one of the residual. */
 	readonly bias: boolean;
-	/** Whether W_dec and b_dec learn from this term; true unless given. */
+	/** Whether W_dec, b_dec and a skip connection learn from this term; they do unless told. */
 	readonly decoder?: "trained" | "frozen";
 	readonly nested?: Nesting;
 	/**
@@ -179,6 +186,13 @@ export interface TrainingSpec {
 		readonly every: number;
 		plan(density: Float32Array): { readonly quota?: Float32Array; readonly floor?: Float32Array };
 	};
+	/**
+	 * W_dec is made of other parameters, and derived anew after each update. `archetypal` (Fel et al. 2025): W_dec =
+	 * exp(log_scale) · (mixture · candidates + relaxation). `candidates` [n, d_out], n a number, stay as they begin; rows
+	 * of `mixture` [d_sae, n] have no number below 0 and add up to 1; rows of `relaxation` [d_sae, d_out] have norms of at
+	 * most `delta`; `log_scale` is [1].
+	 */
+	readonly decoder?: { readonly kind: "archetypal"; readonly delta: number };
 	/** Blocks of equal width that W_dec's rows are made of, one per source: `norm` is then the sum of the blocks' norms. */
 	readonly norm_blocks?: number;
 }

@@ -53,7 +53,9 @@ export function foldScales(
 		const gain = input / target;
 		const tensors = mapTensors(model, (name, tensor) => {
 			if (IN_INPUT_UNITS.has(name)) return mapValues(tensor, (value) => value / target);
-			return name === "W_enc" && gain !== 1 ? mapValues(tensor, (value) => value * gain) : tensor;
+			return (name === "W_enc" || name === "W_skip") && gain !== 1
+				? mapValues(tensor, (value) => value * gain)
+				: tensor;
 		});
 		return { ...model, tensors };
 	}
@@ -61,6 +63,13 @@ export function foldScales(
 		typeof scales === "number" ? scales : scales[column]!;
 	const tensors = mapTensors(model, (name, tensor) => {
 		if (name === "W_enc") return scaleRows(tensor, (row) => at(input, row));
+		if (name === "W_skip") {
+			const width = tensor.shape[1]!;
+			return mapValues(
+				tensor,
+				(value, i) => (value * at(input, i % width)) / at(target, Math.floor(i / width)),
+			);
+		}
 		if (name !== "W_dec" && name !== "b_dec") return tensor;
 		const width = tensor.shape.at(-1)!;
 		return mapValues(tensor, (value, index) => value / at(target, index % width));

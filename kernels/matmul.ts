@@ -1,5 +1,6 @@
 /**
- * The encoder product: pre = xc · W_encᵀ + b_enc, the one dense product of a step.
+ * The encoder product: pre = xc · W_encᵀ + b_enc, the one dense product of a step; and plain products of the same
+ * tiles, for the few architectures that have dense matrices besides.
  *
  * Both operands are contiguous along the inner dimension. Beside the pre-activations it writes the largest of
  * every four neighbours, which lets the selection skip most of what it would have to read.
@@ -43,7 +44,22 @@ export function tileGroups(tile: Tile, rows: number, latents: number): [number, 
  * code, so that one compilation serves every SAE.
  */
 export function encoderProduct(tile: Tile, maximaOf: MaximaOf = "value"): string {
-	return tile.depth === 0 ? direct(tile, maximaOf) : staged(tile, maximaOf);
+	return tiled(tile, header(maximaOf));
+}
+
+/** What becomes of a product A · Bᵀ: it is the result, is added to it, or is taken from another array. */
+export type ProductUse = "set" | "add" | "subtract";
+
+/**
+ * Bindings: uniform { 0, 0, width / 4, stride / 4 }, A [rows, width], B [columns, width], out [rows, stride], and with
+ * `subtract` from [rows, stride]. Rows come in whole tiles; columns past the stride are left out.
+ */
+export function denseProduct(tile: Tile, use: ProductUse): string {
+	return tiled(tile, denseHeader(use));
+}
+
+function tiled(tile: Tile, head: string): string {
+	return tile.depth === 0 ? direct(tile, head) : staged(tile, head);
 }
 
 /** What the maxima are of: the pre-activations or their absolute values. */
@@ -68,11 +84,28 @@ fn store(row: u32, shard_latent: u32, product: vec4f) {
 }
 `;
 
+/** The operands have the names that the tiles know them by. */
+const denseHeader = (use: ProductUse) => /* wgsl */ `
+struct Place { row: u32, latent: u32, pitch: u32, stride: u32 }
+@group(0) @binding(0) var<uniform> place: Place;
+@group(0) @binding(1) var<storage, read> xc: array<vec4f>;
+@group(0) @binding(2) var<storage, read> w_enc: array<vec4f>;
+@group(0) @binding(3) var<storage, read_write> out: array<vec4f>;
+${use === "subtract" ? "@group(0) @binding(4) var<storage, read> minuend: array<vec4f>;" : ""}
+
+fn store(row: u32, latent: u32, product: vec4f) {
+	let column = latent / 4u;
+	if (column >= place.stride) { return; }
+	let at = row * place.stride + column;
+	out[at] = ${{ set: "product", add: "out[at] + product", subtract: "minuend[at] - product" }[use]};
+}
+`;
+
 /** Operands straight from memory: each thread owns `threadRows` rows by four latents. */
-function direct(tile: Tile, maximaOf: MaximaOf): string {
+function direct(tile: Tile, head: string): string {
 	const { threadRows } = tile;
 	return /* wgsl */ `
-${header(maximaOf)}
+${head}
 @compute @workgroup_size(${tile.latents / 4}, ${tile.rows / threadRows})
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u) {
 	let row = group.y * ${tile.rows}u + local.y * ${threadRows}u;
@@ -100,7 +133,7 @@ const UNROLLED = 2;
  * Operands staged through workgroup memory, transposed on the way in so that every read there is a vec4.
  * A thread's rows and latents come in runs of four, half a tile apart, which avoids bank conflicts.
  */
-function staged(tile: Tile, maximaOf: MaximaOf): string {
+function staged(tile: Tile, head: string): string {
 	const { rows, latents, depth, threadRows, threadLatents } = tile;
 	const columns = latents / threadLatents;
 	const threads = columns * (rows / threadRows);
@@ -126,7 +159,7 @@ function staged(tile: Tile, maximaOf: MaximaOf): string {
 				${unroll(threadRows, (i) => unroll(latentRuns, (j) => `${acc(i, j)} += a${Math.floor(i / 4)}[${i % 4}] * b${j};`))}
 			}`;
 	return /* wgsl */ `
-${header(maximaOf)}
+${head}
 var<workgroup> a_tile: array<vec4f, ${(rows * depth) / 4}>;
 var<workgroup> b_tile: array<vec4f, ${(latents * depth) / 4}>;
 

@@ -7,7 +7,7 @@ import { ENTRY } from "./transpose.ts";
 import { GROUP_INDEX, STEP_PARAMS, unroll, workgroupSum } from "./wgsl.ts";
 
 /** Adam (Kingma & Ba 2015) for one number or vector, in the arrangement PyTorch uses. */
-const ADAM = (type: "f32" | "vec4f") => /* wgsl */ `
+export const ADAM = (type: "f32" | "vec4f") => /* wgsl */ `
 fn adam(weight: ${type}, gradient: ${type}, m: ptr<function, ${type}>, v: ptr<function, ${type}>) -> ${type} {
 	*m = step.beta1 * *m + (1.0 - step.beta1) * gradient;
 	*v = step.beta2 * *v + (1.0 - step.beta2) * gradient * gradient;
@@ -26,8 +26,11 @@ export interface UpdateRowsShape {
 	readonly matrix: "encoder" | "decoder";
 	/** Rows keep unit norm: the gradient's part along the row is removed and the row rescaled. */
 	readonly unitRows: boolean;
-	/** `norm` only measures the gradient (for clipping), `update` applies it. */
-	readonly mode: "norm" | "update";
+	/**
+	 * `norm` only measures the gradient (for clipping), `update` applies it, `gradient` writes it out, for weights that are
+	 * themselves made of others.
+	 */
+	readonly mode: "norm" | "update" | "gradient";
 	/** A further part of the gradient: a multiple of one row for every latent, or of the row's own direction. */
 	readonly further?: Further;
 }
@@ -113,7 +116,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
 /**
  * Bindings: uniform { first latent, latents, unused, unused }, offsets, entries, source rows (errors or centred
  * inputs), control, segment offsets, partial sums of segments; then for `update` moments shard [latents, 2, width],
- * for `norm` the squared norms [latents]; then, unless only measured and neither constrained nor directed, weights
+ * for `norm` the squared norms [latents], for `gradient` gradients shard [latents, width]; then, unless only measured and neither constrained nor directed, weights
  * shard [latents, width]; then for `update` the step uniform; then with a further part factors [latents] and its sums
  * [width] or inverse norms [latents, blocks]. One workgroup per latent of the shard.
  */
@@ -127,7 +130,7 @@ export function updateRows(shape: UpdateRowsShape): string {
 ${updates ? STEP_PARAMS : ""}
 ${GROUP_INDEX}
 ${ENTRY}
-${unitRows || !updates ? workgroupSum(shape.threads) : ""}
+${unitRows || mode === "norm" ? workgroupSum(shape.threads) : ""}
 struct Part { start: u32, count: u32, unused0: u32, unused1: u32 }
 @group(0) @binding(0) var<uniform> part: Part;
 @group(0) @binding(1) var<storage, read> offsets: array<u32>;
@@ -136,7 +139,7 @@ struct Part { start: u32, count: u32, unused0: u32, unused1: u32 }
 @group(0) @binding(4) var<storage, read> control: array<f32>;
 @group(0) @binding(5) var<storage, read> segment_offsets: array<u32>;
 @group(0) @binding(6) var<storage, read> partial: array<vec4f>;
-@group(0) @binding(7) var<storage, read_write> ${updates ? "moments: array<vec4f>" : "norms: array<f32>"};
+@group(0) @binding(7) var<storage, read_write> ${{ update: "moments: array<vec4f>", norm: "norms: array<f32>", gradient: "gradients: array<vec4f>" }[mode]};
 ${needsWeights ? `@group(0) @binding(8) var<storage, ${updates ? "read_write" : "read"}> weights: array<vec4f>;` : ""}
 ${updates ? `@group(0) @binding(9) var<uniform> step: Step;\n${ADAM("vec4f")}` : ""}
 ${
@@ -177,9 +180,13 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
 	${unroll(each, (i) => `g${i} -= parallel * w${i};`)}`
 			: ""
 	}
-	${updates ? apply() : measure(each)}
+	${{ update: apply, norm: () => measure(each), gradient: write }[mode]()}
 }
 `;
+
+	function write(): string {
+		return unroll(each, (i) => guarded(i, `gradients[base + ${column(i)}] = g${i};`));
+	}
 
 	function add(part: Further): string {
 		if (part.kind === "row") {

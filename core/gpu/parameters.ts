@@ -1,9 +1,9 @@
 /** An SAE's parameters on the device, with the optimiser's state beside them when they are trained. */
 import type { Gpu } from "../../kernels/gpu.ts";
-import { type Layout, padRows, type Shard, unpadRows } from "../../kernels/layout.ts";
+import { DEPTH, type Layout, padRows, roundUp, type Shard, TILE, unpadRows } from "../../kernels/layout.ts";
 import type { Binding } from "../../kernels/program.ts";
 
-/** A matrix with one row per latent, in shards. */
+/** A matrix, in shards. */
 export interface Matrix {
 	readonly columns: number;
 	/** `columns` with padding. */
@@ -35,23 +35,41 @@ export interface StateSizes {
 	readonly density: boolean;
 }
 
+/** A matrix beside W_enc and W_dec, whole in one buffer. */
+export interface DenseSize {
+	readonly name: string;
+	readonly rows: number;
+	readonly columns: number;
+}
+
+/** Columns of such a matrix, with padding. */
+export function denseWidth({ columns }: Pick<DenseSize, "columns">): number {
+	return roundUp(columns, DEPTH);
+}
+
 export interface StoreOptions {
 	/** Names of the [d_sae] arrays besides b_enc. */
 	readonly vectors: readonly string[];
 	/** Rows of numbers that formulas may name, but that are no parameters. */
 	readonly derived: readonly string[];
+	readonly dense?: readonly DenseSize[];
 	readonly trained: boolean;
+	/** Matrices that no optimiser changes, though the others are trained. */
+	readonly fixed?: readonly string[];
 	readonly averaged: boolean;
 	readonly state: StateSizes;
 }
 
 /**
  * `W_enc` [d_sae, d_in] and `W_dec` [d_sae, d_out] in shards, [d_sae] vectors with `b_enc` first, `b_dec` [d_out], all
- * float32. With `trained`, Adam's two averages of each, and `since`: tokens since each latent last fired.
+ * float32, and further matrices where an architecture has them. With `trained`, Adam's two averages of each, and
+ * `since`: tokens since each latent last fired.
  */
 export class ParameterStore {
 	readonly W_enc: Matrix;
 	readonly W_dec: Matrix;
+	/** By name; rows and columns have padding of zeros, as products need it. */
+	readonly dense: Readonly<Record<string, Matrix>>;
 	/** [vectors, latents]: b_enc, the other [d_sae] parameters, and what is derived. */
 	readonly vectors: Vector;
 	readonly vectorNames: readonly string[];
@@ -71,7 +89,7 @@ export class ParameterStore {
 		this.#layout = layout;
 		this.#state = options.state;
 		const { latents } = layout;
-		const { trained, averaged, state } = options;
+		const { trained, averaged, state, dense = [], fixed = [] } = options;
 		const matrix = (
 			name: string,
 			columns: number,
@@ -87,7 +105,7 @@ export class ParameterStore {
 				rows,
 				shards,
 				weights: make(name, 1),
-				moments: make(`${name} moments`, trained ? 2 : 0),
+				moments: make(`${name} moments`, trained && !fixed.includes(name) ? 2 : 0),
 				average: make(`${name} average`, averaged ? 1 : 0),
 			};
 		};
@@ -102,18 +120,27 @@ export class ParameterStore {
 		this.vectorNames = [...this.#parameters, ...options.derived];
 		this.W_enc = matrix("W_enc", layout.d_in, layout.width, layout.keys, layout.keyShards);
 		this.W_dec = matrix("W_dec", layout.d_out, layout.outWidth, layout.d_sae, layout.shards);
+		this.dense = Object.fromEntries(
+			dense.map((size) => {
+				const shards = [{ start: 0, count: roundUp(size.rows, TILE) }];
+				return [size.name, matrix(size.name, size.columns, denseWidth(size), size.rows, shards)];
+			}),
+		);
 		const trainable = this.#parameters.length * latents;
 		this.vectors = vector("latent vectors", trainable, this.vectorNames.length * latents, trainable);
 		this.b_dec = vector("b_dec", layout.d_out, layout.outWidth);
 		this.since = gpu.buffer("since", latents * 4);
 		this.threshold = gpu.buffer("thresholds", state.threshold * 4);
 		this.density = gpu.buffer("densities", state.density ? latents * 4 : 0);
-		const named = ["W_enc", "W_dec", ...this.#parameters, "b_dec"];
+		const matrices = ["W_enc", "W_dec", ...Object.keys(this.dense)];
+		const named = ["W_enc", "W_dec", ...this.#parameters, "b_dec", ...Object.keys(this.dense)];
 		this.arrays = [
 			...named,
-			...named.flatMap((name) =>
-				name.startsWith("W_") ? [`moments.${name}`] : [`moments.${name}.mean`, `moments.${name}.square`],
-			),
+			...named
+				.filter((name) => !fixed.includes(name))
+				.flatMap((name) =>
+					matrices.includes(name) ? [`moments.${name}`] : [`moments.${name}.mean`, `moments.${name}.square`],
+				),
 			...(averaged ? named.map((name) => `average.${name}`) : []),
 			"since",
 			...(state.threshold > 0 ? ["threshold"] : []),
@@ -173,7 +200,11 @@ export class ParameterStore {
 	/** Frees the memory; reads and writes fail afterwards. */
 	close(): void {
 		const { W_enc, W_dec, vectors, b_dec, since, threshold, density } = this;
-		const matrices = [W_enc, W_dec].flatMap((m) => [...m.weights, ...m.moments, ...m.average]);
+		const matrices = [W_enc, W_dec, ...Object.values(this.dense)].flatMap((m) => [
+			...m.weights,
+			...m.moments,
+			...m.average,
+		]);
 		const rows = [vectors, b_dec].flatMap((v) => [v.weights, v.moments, ...(v.average ? [v.average] : [])]);
 		for (const buffer of [...matrices, ...rows, since, threshold, density]) buffer.destroy();
 	}
@@ -184,8 +215,8 @@ export class ParameterStore {
 			({ kind: "vector", buffer, length, padded, offset: offset * 4 }) as const;
 		const [, prefix = "", base = "", part = ""] =
 			/^(?:(moments|average)\.)?(\w+?)(?:\.(mean|square))?$/.exec(name) ?? [];
-		if (base === "W_enc" || base === "W_dec") {
-			const matrix = this[base];
+		const matrix = base === "W_enc" || base === "W_dec" ? this[base] : this.dense[base];
+		if (matrix) {
 			const buffers = prefix === "" ? matrix.weights : prefix === "moments" ? matrix.moments : matrix.average;
 			return { kind: "matrix", matrix, buffers, copies: prefix === "moments" ? 2 : 1 } as const;
 		}

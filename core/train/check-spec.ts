@@ -1,12 +1,12 @@
 /** Descriptions that can't be run are refused before anything is allocated. */
 import type { Gpu } from "../../kernels/gpu.ts";
-import { planLayout } from "../../kernels/layout.ts";
+import { DEPTH, planLayout, roundUp, TILE } from "../../kernels/layout.ts";
 import { MAX_K } from "../../kernels/topk.ts";
 import { MAX_BLOCKS, MAX_SCALARS, MAX_TERMS } from "../../kernels/wgsl.ts";
-import type { LossTerm, TrainingSpec } from "../architecture.ts";
+import type { LossTerm, Size, TrainingSpec } from "../architecture.ts";
 import { usageError } from "../errors.ts";
 import { largest } from "../schedule.ts";
-import type { StepShape } from "./work.ts";
+import { ARCHETYPAL, type StepShape } from "./work.ts";
 
 /** Throws a usage error that says what of the description can't be run with these sizes. */
 export function checkSpec(spec: TrainingSpec, shape: StepShape, gpu: Pick<Gpu, "maxBinding">): void {
@@ -25,6 +25,7 @@ export function checkSpec(spec: TrainingSpec, shape: StepShape, gpu: Pick<Gpu, "
 	if (spec.apply_b_dec_to_input && shape.d_out !== undefined) {
 		refuse("b_dec can be taken from inputs only where they are what is reconstructed");
 	}
+	checkDense(spec, shape, gpu);
 	const d_out = shape.d_out ?? shape.d_in;
 	if (d_out % (spec.norm_blocks ?? 1) !== 0)
 		refuse(`${d_out} columns can't be cut into ${spec.norm_blocks} equal blocks`);
@@ -48,6 +49,43 @@ export function checkSpec(spec: TrainingSpec, shape: StepShape, gpu: Pick<Gpu, "
 			);
 		}
 	}
+}
+
+function checkDense(
+	{ parameters, decoder }: TrainingSpec,
+	shape: StepShape,
+	gpu: Pick<Gpu, "maxBinding">,
+): void {
+	const find = (wanted: string) => parameters.find(({ name }) => name === wanted);
+	const need = (name: string, wanted: readonly Size[]) => {
+		const found = find(name)?.shape;
+		if (found?.join() !== wanted.join()) {
+			refuse(`${name} has to be [${wanted.join(", ")}], not ${found ? `[${found.join(", ")}]` : "missing"}`);
+		}
+	};
+	if (find("W_skip")) {
+		need("W_skip", ["d_out", "d_in"]);
+		if (shape.d_out === undefined) refuse("a skip connection needs targets that are others than the inputs");
+	}
+	if (!decoder) {
+		const stray = ARCHETYPAL.find(find);
+		if (stray) refuse(`the parameter ${stray} is an archetypal decoder's, and there is none`);
+		return;
+	}
+	const n = find("candidates")?.shape[0] ?? 0;
+	need("candidates", [n, "d_out"]);
+	need("mixture", ["d_sae", n]);
+	need("relaxation", ["d_sae", "d_out"]);
+	need("log_scale", [1]);
+	if (typeof n !== "number") refuse("the number of candidates has to be a number");
+	if (!(decoder.delta >= 0)) refuse(`delta must be at least 0, not ${decoder.delta}`);
+	if (find("W_dec")!.constraint)
+		refuse("a W_dec that is made of other parameters can't be held at unit norm");
+	const { d_in, d_out = d_in, d_sae } = shape;
+	// Adam's two averages of the widest of the dense matrices lie in one buffer.
+	const widest = Math.max(d_in, d_out, n as number);
+	const most = Math.floor(gpu.maxBinding / 8 / (roundUp(widest, DEPTH) * roundUp(d_sae, TILE)));
+	if (most < 1) refuse(`${d_sae} mixtures of ${n} candidates don't fit in one buffer: use fewer of either`);
 }
 
 function checkTerm(term: LossTerm, { scalars = {} }: TrainingSpec, { d_sae, tilted }: StepShape): void {

@@ -5,9 +5,11 @@ import { foldScales } from "../fold.ts";
 import { transposed } from "../matrix.ts";
 import { CounterRng } from "../random.ts";
 import type { SaeModel, Tensor } from "../sae.ts";
+import { composeAtoms } from "./archetypes.ts";
 import { geometricMedian, meanRow } from "./centre.ts";
 import type { DataScales } from "./finish.ts";
 import { firingBiases } from "./firing-rate.ts";
+import { kMeans } from "./k-means.ts";
 
 /** Parameters by name, row-major, matrices with one row per latent. */
 export type ParameterValues = Record<string, Float32Array>;
@@ -36,7 +38,7 @@ export function initialise(spec: TrainingSpec, sizes: Sizes, sample: Sample, see
 }
 
 function rankOf({ kind }: Initialisation): number {
-	return kind === "firing_rate" ? 2 : kind === "copy" ? 1 : 0;
+	return ["derived", "copy", "firing_rate"].indexOf(kind);
 }
 
 function firstValue(
@@ -61,6 +63,16 @@ function firstValue(
 			const centre = init.method === "mean" ? meanRow : geometricMedian;
 			return Float32Array.from(centre(sample.targets, sizes.d_out));
 		}
+		case "k_means":
+			return kMeans(sample.targets, sizes.d_out, size(shape[0]!), rng);
+		case "one_hot_rows": {
+			const columns = size(shape[1]!);
+			return new Float32Array(length).map((_, i) =>
+				Math.floor(i / columns) % columns === i % columns ? 1 : 0,
+			);
+		}
+		case "derived":
+			return Float32Array.from(composeAtoms(values, sizes.d_out));
 		default:
 			throw new Error(`${init.kind} has no first value`);
 	}

@@ -14,11 +14,13 @@ import type { Selection, TrainingSpec } from "../architecture.ts";
 import type { ParameterStore } from "../gpu/parameters.ts";
 import { scheduled } from "../schedule.ts";
 import { checkSpec } from "./check-spec.ts";
+import { derivePhase, skipGradientPhase, skipPhase } from "./phases/dense.ts";
 import { decodePhase, encodePhase } from "./phases/forward.ts";
 import { lossPhase, measurePhase } from "./phases/loss.ts";
 import {
 	biasGradientPhase,
 	clipPhase,
+	derivedGradientPhase,
 	livenessPhase,
 	revivePhase,
 	transposePhase,
@@ -110,6 +112,8 @@ interface Programs {
 	readonly training: readonly Dispatch[];
 	readonly measuring: readonly Dispatch[];
 	readonly evaluating: readonly Dispatch[];
+	/** From parameters that were written to those that are made of them. */
+	readonly deriving: readonly Dispatch[];
 }
 
 export class TrainStep {
@@ -186,6 +190,7 @@ export class TrainStep {
 			const base = /^average\.(.*)$/.exec(name)?.[1];
 			if (base !== undefined && !(name in stored) && stored[base]) parameters.write(name, stored[base]);
 		}
+		if (this.#programs.deriving.length > 0) submit(gpu, this.#programs.deriving);
 		const dead: number[] = [];
 		const flags = new Uint32Array(shape.d_sae);
 		for (const [latent, tokens] of (arrays.since ?? []).entries()) {
@@ -367,11 +372,14 @@ function compile(work: Work): Programs {
 	const { dispatches, bounds } = encodePhase(work);
 	const training = [
 		...dispatches,
+		...skipPhase(work),
 		...decodePhase(work),
 		...lossPhase(work),
 		...transposePhase(work),
 		...revivePhase(work),
 		...biasGradientPhase(work),
+		...skipGradientPhase(work),
+		...derivedGradientPhase(work),
 		...(work.shape.clip ? clipPhase(work) : []),
 		...updatePhase(work),
 		...livenessPhase(work, bounds),
@@ -387,7 +395,13 @@ function compile(work: Work): Programs {
 	return {
 		training,
 		measuring: measurePhase(work),
-		evaluating: [...encodePhase(looking).dispatches, ...decodePhase(looking), ...lossPhase(looking)],
+		evaluating: [
+			...encodePhase(looking).dispatches,
+			...skipPhase(looking),
+			...decodePhase(looking),
+			...lossPhase(looking),
+		],
+		deriving: derivePhase(work),
 	};
 }
 

@@ -10,8 +10,8 @@ import type { RowFormat } from "../../kernels/prepare.ts";
 import { ENTRY_BYTES } from "../../kernels/transpose.ts";
 import { mostSegments } from "../../kernels/update.ts";
 import { STEP_PARAMS_BYTES } from "../../kernels/wgsl.ts";
-import { type Activation, type LossTerm, RELU, type TrainingSpec } from "../architecture.ts";
-import { ParameterStore } from "../gpu/parameters.ts";
+import { type Activation, type LossTerm, RELU, type Size, type TrainingSpec } from "../architecture.ts";
+import { type DenseSize, denseWidth, ParameterStore } from "../gpu/parameters.ts";
 import { isBatchLevel, type PlacedSelection, roomOf } from "../gpu/select.ts";
 
 export interface StepShape {
@@ -109,6 +109,10 @@ export interface Lists {
 /** The most selections of any number of codes, over all terms and chunks. */
 const MAX_SLOTS = 255;
 
+/** Matrices that architectures may have besides W_enc and W_dec: those of a skip connection and of an archetypal decoder. */
+export const ARCHETYPAL = ["candidates", "mixture", "relaxation", "log_scale"];
+const DENSE = ["W_skip", ...ARCHETYPAL];
+
 export function planStep(spec: TrainingSpec, shape: StepShape): Plan {
 	let blocks = 0;
 	let fixedEntries = 0;
@@ -181,6 +185,18 @@ export function planStep(spec: TrainingSpec, shape: StepShape): Plan {
 	};
 }
 
+/** Those that a description has. */
+function denseMatrices({ parameters }: TrainingSpec, sizes: Layout): DenseSize[] {
+	const size = (name: Size) => (typeof name === "number" ? name : sizes[name]);
+	return parameters
+		.filter(({ name }) => DENSE.includes(name))
+		.map(({ name, shape }) => ({
+			name,
+			rows: shape.length === 1 ? 1 : size(shape[0]!),
+			columns: size(shape.at(-1)!),
+		}));
+}
+
 /** Numbers of thresholds that a selection keeps. */
 function thresholds({ select }: PlacedTerm, d_sae: number): number {
 	if (!isBatchLevel(select)) return 0;
@@ -241,7 +257,9 @@ export function planWork(
 			new ParameterStore(gpu, layout, {
 				vectors: plan.vectors,
 				derived: plan.derived,
+				dense: denseMatrices(spec, layout),
 				trained: true,
+				fixed: spec.decoder ? ["W_dec", "candidates"] : [],
 				averaged: shape.averaged === true,
 				state: {
 					threshold: thresholds(plan.terms[0]!, shape.d_sae),
@@ -286,10 +304,14 @@ function allocate(
 	entries: number,
 ) {
 	const { width, outWidth, latents, paddedRows, shards } = layout;
+	const skips = spec.parameters.some(({ name }) => name === "W_skip");
+	const candidates = denseMatrices(spec, layout).find(({ name }) => name === "candidates");
+	const mixtureWidth = candidates ? denseWidth({ columns: candidates.rows }) : 0;
 	const floats = (label: string, count: number) => gpu.buffer(label, count * 4);
 	const blocks = (rows: number) => Math.ceil(rows / COLUMN_BLOCK);
 	const x = floats("rows", paddedRows * width);
 	const separate = shape.d_out !== undefined;
+	const y = separate ? floats("targets", paddedRows * outWidth) : x;
 	const value = floats("code values", entries);
 	return {
 		step: gpu.uniform("step", STEP_PARAMS_BYTES),
@@ -300,7 +322,18 @@ function allocate(
 		targetScales: floats("target scales", shape.targetScales?.length ?? 0),
 		x,
 		/** What is to be reconstructed. */
-		y: separate ? floats("targets", paddedRows * outWidth) : x,
+		y,
+		/** The same without what a skip connection explains. */
+		unskipped: skips ? floats("targets without the skip connection", paddedRows * outWidth) : y,
+		transposedErrors: floats("transposed errors", skips ? roundUp(outWidth, TILE) * paddedRows : 0),
+		transposedRows: floats("transposed rows", skips ? roundUp(width, TILE) * paddedRows : 0),
+		skipGradient: floats("W_skip gradient", skips ? roundUp(outWidth, TILE) * width : 0),
+		/** Of a W_dec that is made of other parameters. */
+		decoderGradient: floats("W_dec gradient", spec.decoder ? latents * outWidth : 0),
+		transposedCandidates: floats("transposed candidates", roundUp(outWidth, TILE) * mixtureWidth),
+		mixtureGradient: floats("mixture gradient", latents * mixtureWidth),
+		scaleGradient: floats("log scale gradient", spec.decoder ? denseWidth({ columns: 1 }) : 0),
+		atomProducts: floats("products of atoms and gradients", spec.decoder ? latents : 0),
 		/** What the encoder sees: x − b_dec, or x itself. */
 		encoderInput: spec.apply_b_dec_to_input ? floats("centred rows", paddedRows * width) : x,
 		error: floats("errors", codeRows * outWidth),

@@ -1,10 +1,11 @@
 /** What an SAE is made of, and how inputs become pre-activations and formulas get their names. */
 import type { Schedule, TrainingSpec } from "../../core/architecture.ts";
-import { dot } from "./vectors.ts";
+import { addRow, dot } from "./vectors.ts";
 
 /**
  * float64 arrays by name. `W_enc` [d_sae, d_in], `W_dec` [d_sae, d_out], `b_enc` [d_sae], `b_dec` [d_out] and
- * further ones [d_sae]; of product keys, `W_enc` [2·√d_sae, d_in] and `b_enc` [2·√d_sae].
+ * further ones [d_sae]; of product keys, `W_enc` [2·√d_sae, d_in] and `b_enc` [2·√d_sae]. A W_dec that is made of other
+ * parameters is among them, as it was last derived.
  */
 export type Parameters = Readonly<
 	Record<string, Float64Array> & Record<"W_enc" | "W_dec" | "b_enc" | "b_dec", Float64Array>
@@ -34,6 +35,34 @@ export interface Conditions {
 
 export function sizesOf({ W_enc, W_dec, b_enc, b_dec }: Parameters) {
 	return { d_in: W_enc.length / b_enc.length, d_out: b_dec.length, d_sae: W_dec.length / b_dec.length };
+}
+
+/** Parameters that learn: all but those that stay, or that follow from others. */
+export function learned({ parameters, decoder }: TrainingSpec): string[] {
+	return parameters
+		.map(({ name }) => name)
+		.filter((name) => decoder === undefined || (name !== "W_dec" && name !== "candidates"));
+}
+
+/** W_dec: exp(log_scale) · (mixture · candidates + relaxation) of an archetypal decoder, or a parameter. */
+export function decoderOf(spec: TrainingSpec, parameters: Parameters): Float64Array {
+	if (spec.decoder === undefined) return parameters.W_dec;
+	const { candidates, mixture, relaxation, log_scale } = parameters;
+	const { d_out, d_sae } = sizesOf(parameters);
+	const atoms = relaxation!.slice();
+	const n = mixture!.length / d_sae;
+	for (let latent = 0; latent < d_sae; latent++) {
+		for (let c = 0; c < n; c++) addRow(atoms, latent, mixture![latent * n + c]!, candidates!, c, d_out);
+	}
+	return atoms.map((value) => value * Math.exp(log_scale![0]!));
+}
+
+/** x · W_skipᵀ [rows, d_out]; zeros where there is no skip connection. */
+export function skipped({ W_skip, b_dec }: Parameters, x: Float64Array, rows: number): Float64Array {
+	const out = new Float64Array(rows * b_dec.length);
+	if (W_skip === undefined) return out;
+	const d_in = x.length / rows;
+	return out.map((_, i) => dot(x, Math.floor(i / b_dec.length), W_skip, i % b_dec.length, d_in));
 }
 
 /** The rows of W_enc and b_enc whose sum is a latent's pre-activation: its own, or a pair of product keys. */

@@ -7,13 +7,16 @@ import { type LossTerm, type Penalty, RELU, type TrainingSpec } from "../../core
 import {
 	type Batch,
 	type Conditions,
+	decoderOf,
 	encoderInput,
 	keysOf,
 	latentScope,
+	learned,
 	type Parameters,
 	preActivations,
 	scalarsOf,
 	sizesOf,
+	skipped,
 } from "./encoder.ts";
 import { numberOf } from "./formula.ts";
 import type { Encoder, Selection } from "./selection.ts";
@@ -33,6 +36,8 @@ export interface Detached {
 interface Decoder {
 	readonly W_dec: Float64Array;
 	readonly b_dec: Float64Array;
+	/** What a skip connection adds [rows, d_out]. */
+	readonly skip: Float64Array;
 	/** Decoder norms [d_sae]: of all blocks of columns together. */
 	readonly norms: Float64Array;
 }
@@ -92,7 +97,7 @@ function reconstruct(
 	term: LossTerm,
 	kept: Selection[number],
 	target: Float64Array,
-	{ W_dec, b_dec, norms }: Decoder,
+	{ W_dec, b_dec, skip, norms }: Decoder,
 	z: Float64Array,
 	scopeOf: ReturnType<typeof latentScope>,
 	update: number,
@@ -113,7 +118,7 @@ function reconstruct(
 	const sizes = typeof nested?.sizes === "function" ? nested.sizes(update) : (nested?.sizes ?? [d_sae]);
 	const parts = sizes.map((size, j): Part => {
 		const has = (code: Code) => (nested?.by === "rank" ? code.rank : code.latent) < size;
-		const errors = target.map((wanted, i) => (term.bias ? b_dec[i % d_out]! : 0) - wanted);
+		const errors = target.map((wanted, i) => (term.bias ? b_dec[i % d_out]! + skip[i]! : 0) - wanted);
 		for (const [row, entries] of codes.entries()) {
 			for (const code of entries.filter(has)) addRow(errors, row, code.f, W_dec, code.latent, d_out);
 		}
@@ -202,14 +207,16 @@ export function forward(
 	selection: Selection,
 	detached?: Detached,
 ): Pass {
-	const { W_dec, b_dec } = parameters;
+	const { b_dec } = parameters;
+	const W_dec = decoderOf(spec, parameters);
 	const { d_in, d_out } = sizesOf(parameters);
 	const rows = x.length / d_in;
 	const z = preActivations(spec, parameters, x);
 	const scopeOf = latentScope(spec, parameters, conditions);
 	const scalars = scalarsOf(spec, conditions);
-	const decoder = { W_dec, b_dec, norms: decoderNorms(spec, W_dec, d_out) };
-	const frozen = detached?.decoder ?? { W_dec: W_dec.slice(), b_dec: b_dec.slice(), norms: decoder.norms };
+	const skip = skipped(parameters, x, rows);
+	const decoder = { W_dec, b_dec, skip, norms: decoderNorms(spec, W_dec, d_out) };
+	const frozen = detached?.decoder ?? { ...decoder, W_dec: W_dec.slice(), b_dec: b_dec.slice() };
 
 	const rowLosses = new Float64Array(rows);
 	let residual = detached?.residual;
@@ -287,7 +294,7 @@ export function forward(
 	};
 }
 
-/** Gradients of all parameters, by their names. */
+/** Gradients of all parameters that learn, by their names. */
 export function gradients(
 	spec: TrainingSpec,
 	{ parameters, dead }: Encoder,
@@ -295,7 +302,8 @@ export function gradients(
 	conditions: Conditions,
 	pass: Pass,
 ): Parameters {
-	const { W_enc, W_dec } = parameters;
+	const { W_enc } = parameters;
+	const W_dec = decoderOf(spec, parameters);
 	const { d_in, d_out, d_sae } = sizesOf(parameters);
 	const rows = x.length / d_in;
 	const input = encoderInput(spec, parameters, x);
@@ -333,7 +341,11 @@ export function gradients(
 			const slopes = entries.map(() => 0);
 			for (const part of parts) {
 				const factor = 2 * scale[row]! * part.weight;
-				if (bias && trained) addRow(gradient.b_dec, 0, factor, part.errors, row, d_out);
+				if (bias && trained) {
+					addRow(gradient.b_dec, 0, factor, part.errors, row, d_out);
+					for (let i = 0; gradient.W_skip && i < d_out; i++)
+						addRow(gradient.W_skip, i, factor * part.errors[row * d_out + i]!, x, row, d_in);
+				}
 				for (const [i, code] of entries.entries()) {
 					if (!part.has(code)) continue;
 					slopes[i]! += factor * dot(part.errors, row, W_dec, code.latent, d_out);
@@ -367,7 +379,26 @@ export function gradients(
 		}
 	}
 	addNorms(spec, gradient.W_dec, W_dec, byNorm, d_out);
-	return gradient;
+	if (spec.decoder) addAtoms(gradient, parameters, W_dec);
+	const names = learned(spec);
+	return Object.fromEntries(
+		Object.entries(gradient).filter(([name]) => names.includes(name)),
+	) as Partial<Parameters> as Parameters;
+}
+
+/** From the gradient of an archetypal decoder to those of what it is made of. */
+function addAtoms(gradient: Parameters, parameters: Parameters, W_dec: Float64Array): void {
+	const { candidates, log_scale } = parameters;
+	const { d_out, d_sae } = sizesOf(parameters);
+	const n = candidates!.length / d_out;
+	const scale = Math.exp(log_scale![0]!);
+	for (let latent = 0; latent < d_sae; latent++) {
+		gradient.log_scale![0]! += dot(gradient.W_dec, latent, W_dec, latent, d_out);
+		addRow(gradient.relaxation!, latent, scale, gradient.W_dec, latent, d_out);
+		for (let c = 0; c < n; c++) {
+			gradient.mixture![latent * n + c]! += scale * dot(gradient.W_dec, latent, candidates!, c, d_out);
+		}
+	}
 }
 
 /** From the gradient of each latent's decoder norm to that of W_dec. A block of zeros has none. */

@@ -1,6 +1,6 @@
 /** One training step by its definition, in float64 on the CPU: the oracle for the compiled one. */
 import type { TrainingSpec } from "../../core/architecture.ts";
-import { type Batch, type Conditions, type Parameters, sizesOf } from "./encoder.ts";
+import { type Batch, type Conditions, decoderOf, type Parameters, sizesOf } from "./encoder.ts";
 import { forward, gradients, type Pass, zerosLike } from "./loss.ts";
 import { select } from "./selection.ts";
 import { addRow, dot, spreadOf } from "./vectors.ts";
@@ -70,6 +70,22 @@ function normaliseRows(weights: Float64Array, width: number): void {
 	}
 }
 
+/** Rows of the mixture on the simplex, those of the relaxation within a ball. */
+function projectAtoms(parameters: Parameters, delta: number): void {
+	const { mixture, relaxation } = parameters;
+	const { d_out, d_sae } = sizesOf(parameters);
+	const rowOf = (values: Float64Array, row: number) =>
+		values.subarray((row * values.length) / d_sae, ((row + 1) * values.length) / d_sae);
+	for (let latent = 0; latent < d_sae; latent++) {
+		const shares = rowOf(mixture!, latent);
+		const sum = shares.reduce((total, share) => total + Math.max(0, share), 0);
+		for (const [i, share] of shares.entries()) shares[i] = Math.max(0, share) / Math.max(sum, 1e-8);
+		const norm = Math.sqrt(dot(relaxation!, latent, relaxation!, latent, d_out));
+		if (norm > delta)
+			for (const i of rowOf(relaxation!, latent).keys()) rowOf(relaxation!, latent)[i]! *= delta / norm;
+	}
+}
+
 /** torch.optim.Adam without weight decay, on one parameter. */
 function adam(
 	weights: Float64Array,
@@ -102,11 +118,15 @@ function updateParameters(
 	const squares = Object.values(gradient).map((values) => values.reduce((sum, g) => sum + g * g, 0));
 	const norm = Math.sqrt(squares.reduce((sum, square) => sum + square, 0));
 	const factor = settings.clip > 0 ? Math.min(1, settings.clip / (norm + 1e-6)) : 1;
-	for (const [name, weights] of Object.entries(parameters)) {
-		const clipped = gradient[name]!.map((g) => g * factor);
-		adam(weights, clipped, mean[name]!, square[name]!, settings);
+	for (const [name, slope] of Object.entries(gradient)) {
+		const clipped = slope.map((g) => g * factor);
+		adam(parameters[name]!, clipped, mean[name]!, square[name]!, settings);
 	}
 	for (const { name, width } of unit) normaliseRows(parameters[name]!, width);
+	if (spec.decoder) {
+		projectAtoms(parameters, spec.decoder.delta);
+		parameters.W_dec.set(decoderOf(spec, parameters));
+	}
 	return norm;
 }
 

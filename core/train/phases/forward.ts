@@ -222,7 +222,7 @@ function decode(work: Work, term: PlacedTerm, part: number, shard: number): Disp
 	const other = part > 0 ? block - 1 : terms[0]!.firstBlock + terms[0]!.parts - 1;
 	const extra = {
 		b_dec: parameters.b_dec.weights,
-		x: buffers.y,
+		x: term.bias ? buffers.unskipped : buffers.y,
 		squared: buffers.squared,
 		list: buffers.dead,
 	};

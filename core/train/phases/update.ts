@@ -33,6 +33,13 @@ import { type Matrix, rowsOf, type Vector } from "../../gpu/parameters.ts";
 import type { SelectDispatches } from "../../gpu/select.ts";
 import type { Lists, Work } from "../work.ts";
 import { sumColumns } from "./columns.ts";
+import {
+	atomGradientPhase,
+	denseNormDispatches,
+	denseRows,
+	denseUpdateDispatches,
+	derivePhase,
+} from "./dense.ts";
 
 /** Codes by row become codes by latent, weighted by what they add to gradients; those of the latents' vectors fall out. */
 export function transposePhase(work: Work): Dispatch[] {
@@ -302,12 +309,15 @@ function gradientRow({ buffers, gradientRows, layout }: Work, name: string): Bin
 export function clipPhase(work: Work): Dispatch[] {
 	const { gpu, layout, buffers, vectors } = work;
 	const { latents, outWidth } = layout;
-	const norms = work.floats("gradient norms", 2 * latents);
+	const sparse = trainedMatrices(work);
+	const count = sparse.length * latents + denseRows(work);
+	const norms = work.floats("gradient norms", count);
 	return [
-		...matrices(work).flatMap((target, m) => {
+		...sparse.flatMap((target, m) => {
 			const half = { buffer: norms, offset: m * latents * 4, size: latents * 4 };
 			return rowDispatches(work, target, "norm", () => half);
 		}),
+		...denseNormDispatches(work, norms, sparse.length * latents),
 		dispatch(
 			gpu,
 			"clip",
@@ -319,7 +329,7 @@ export function clipPhase(work: Work): Dispatch[] {
 				buffers.b_dec_gradient,
 				buffers.control,
 				buffers.report,
-				work.constants(2 * latents, (1 + vectors.length) * latents, outWidth),
+				work.constants(count, (1 + vectors.length) * latents, outWidth),
 			],
 			1,
 		),
@@ -338,7 +348,7 @@ export function updatePhase(work: Work): Dispatch[] {
 			Math.ceil(length / 64),
 		);
 	return [
-		...matrices(work).flatMap((target) =>
+		...trainedMatrices(work).flatMap((target) =>
 			rowDispatches(work, target, "update", (shard) => target.parameter.moments[shard]!),
 		),
 		vector(
@@ -348,6 +358,8 @@ export function updatePhase(work: Work): Dispatch[] {
 			(1 + vectors.length) * layout.latents,
 		),
 		vector("b_dec", parameters.b_dec, buffers.b_dec_gradient, layout.outWidth),
+		...denseUpdateDispatches(work),
+		...derivePhase(work),
 		...(work.shape.averaged ? averageDispatches(work) : []),
 	];
 }
@@ -361,14 +373,9 @@ function averageDispatches({ gpu, layout, buffers, parameters, vectors, constant
 			[buffers.step, buffers.control, weights, mean, constants(length)],
 			Math.ceil(length / 64),
 		);
-	const { W_enc, W_dec, b_dec } = parameters;
+	const { W_enc, W_dec, b_dec, dense } = parameters;
 	return [
-		...(
-			[
-				["W_enc", W_enc],
-				["W_dec", W_dec],
-			] as const
-		).flatMap(([name, matrix]) =>
+		...Object.entries({ W_enc, W_dec, ...dense }).flatMap(([name, matrix]) =>
 			matrix.shards.map(({ count }, s) =>
 				average(name, matrix.weights[s]!, matrix.average[s]!, count * matrix.width),
 			),
@@ -427,10 +434,25 @@ function matrices(work: Work): MatrixTarget[] {
 	];
 }
 
+/** Those that Adam changes: all but a W_dec that is made of other parameters. */
+function trainedMatrices(work: Work): MatrixTarget[] {
+	return matrices(work).filter(({ parameter }) => parameter.moments.length > 0);
+}
+
+/** The gradients of what W_dec is made of, where it is. */
+export function derivedGradientPhase(work: Work): Dispatch[] {
+	const target = matrices(work).find(({ parameter }) => parameter.moments.length === 0);
+	if (!target) return [];
+	return [
+		...rowDispatches(work, target, "gradient", () => work.buffers.decoderGradient),
+		...atomGradientPhase(work),
+	];
+}
+
 function rowDispatches(
 	work: Work,
 	target: MatrixTarget,
-	mode: "norm" | "update",
+	mode: UpdateRowsShape["mode"],
 	state: (shard: number) => Binding,
 ): Dispatch[] {
 	const { gpu, shape, buffers } = work;

@@ -4,7 +4,15 @@ import { type StepSettings, TrainStep } from "../../../core/train/step.ts";
 import type { Gpu } from "../../../kernels/gpu.ts";
 import { randomStream } from "../../reference/models.ts";
 import { type ReferenceSettings, type State, trainStep } from "../../reference/train-step.ts";
-import { arraysOf, type Family, randomQuotas, randomState, type SpecOptions, topkSpec } from "./specs.ts";
+import {
+	arraysOf,
+	type Family,
+	randomQuotas,
+	randomState,
+	type SpecOptions,
+	topkSpec,
+	widthOf,
+} from "./specs.ts";
 
 export interface Case extends Family {
 	readonly rows: number;
@@ -65,7 +73,7 @@ export async function expectAgreement(gpu: Gpu, given: Case): Promise<void> {
 		clip: (given.settings?.clip ?? 0) > 0,
 		tilted: tilt > 0,
 	});
-	step.restore(arraysOf(state), settingsOf(given, 0).dead_after);
+	step.restore(arraysOf(spec, state), settingsOf(given, 0).dead_after);
 	state.dead = [...state.since.keys()].filter(
 		(latent) => state.since[latent]! >= settingsOf(given, 0).dead_after,
 	);
@@ -98,13 +106,13 @@ export async function expectAgreement(gpu: Gpu, given: Case): Promise<void> {
 	}
 	const arrays = await readState(step);
 	step.close();
-	const wanted = arraysOf(state);
+	const wanted = arraysOf(spec, state);
 	expect(arrays.since).toEqual(wanted.since!);
 	for (const [name, expected] of Object.entries(wanted)) {
-		const width = name.endsWith("W_enc") ? sizes.d_in : sizes.d_out;
-		const parts = name.startsWith("moments.W_") ? turns : whole;
-		const wantedParts = parts(expected, width);
-		for (const [p, part] of parts(arrays[name]!, width).entries())
+		const width = widthOf(state.parameters, name.replace("moments.", ""));
+		const parts = name.startsWith("moments.") && width !== undefined ? turns : whole;
+		const wantedParts = parts(expected, width ?? 0);
+		for (const [p, part] of parts(arrays[name]!, width ?? 0).entries())
 			expectClose(part, wantedParts[p]!, `${name}, part ${p}`);
 	}
 }

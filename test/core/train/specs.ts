@@ -11,7 +11,7 @@ import {
 	type Sizes,
 	type TrainingSpec,
 } from "../../../core/architecture.ts";
-import type { Parameters } from "../../reference/encoder.ts";
+import { decoderOf, learned, type Parameters } from "../../reference/encoder.ts";
 import { newState, type State } from "../../reference/train-step.ts";
 
 /** A description, and sizes that it fits. */
@@ -58,7 +58,11 @@ interface Further extends Partial<Omit<TrainingSpec, "parameters" | "loss">> {
 function describe(loss: TrainingSpec["loss"], further: Further = {}): TrainingSpec {
 	const { parameters = [], unit = true, keys = "d_sae", apply_b_dec_to_input = true, ...more } = further;
 	const constant = { kind: "constant" } as const;
-	const W_dec: ParameterSpec = { name: "W_dec", shape: ["d_sae", "d_out"], init: { kind: "random_rows" } };
+	const W_dec: ParameterSpec = {
+		name: "W_dec",
+		shape: ["d_sae", "d_out"],
+		init: { kind: more.decoder ? "derived" : "random_rows" },
+	};
 	return {
 		parameters: [
 			unit ? { ...W_dec, constraint: "unit_rows" } : W_dec,
@@ -163,6 +167,22 @@ export function jumpSpec(penalty: Penalty, further: Further = {}): TrainingSpec 
 	});
 }
 
+const W_SKIP: ParameterSpec = { name: "W_skip", shape: ["d_out", "d_in"], init: { kind: "constant" } };
+
+/** A decoder made of `n` candidates. */
+function archetypal(n: number): Further {
+	return {
+		unit: false,
+		decoder: { kind: "archetypal", delta: 0.4 },
+		parameters: [
+			{ name: "candidates", shape: [n, "d_out"], init: { kind: "k_means" } },
+			{ name: "mixture", shape: ["d_sae", n], init: { kind: "one_hot_rows" } },
+			{ name: "relaxation", shape: ["d_sae", "d_out"], init: { kind: "constant" } },
+			{ name: "log_scale", shape: [1], init: { kind: "constant", value: 0.2 } },
+		],
+	};
+}
+
 /** A reconstruction in nested parts. */
 function nested(select: Selection, nesting: Nesting): TrainingSpec {
 	return describe([term("reconstruction", select, { nested: nesting }), auxk(3)]);
@@ -250,6 +270,30 @@ export function families(sizes: Sizes): Readonly<Record<string, Family>> {
 			spec: describe([data, ...others], { apply_b_dec_to_input: false }),
 			sizes: { ...sizes, d_out: sizes.d_out === d_in ? d_in + 3 : sizes.d_out },
 		},
+		skip_transcoder: {
+			spec: describe(
+				// A reconstruction without b_dec is one without the skip connection too.
+				[data, { ...data, name: "bare", bias: false, weight: 0.25 }, others.at(-1)!],
+				{ apply_b_dec_to_input: false, parameters: [W_SKIP] },
+			),
+			sizes: { ...sizes, d_out: sizes.d_out === d_in ? d_in + 3 : sizes.d_out },
+		},
+		skip_transcoder_tilted: {
+			spec: describe([data], { apply_b_dec_to_input: false, parameters: [W_SKIP] }),
+			sizes: { ...sizes, d_out: sizes.d_out === d_in ? d_in + 3 : sizes.d_out },
+			tilt: 0.7,
+		},
+		archetypal: {
+			spec: describe([data, others.at(-1)!], archetypal(quarter)),
+			sizes: square,
+		},
+		archetypal_l1: {
+			spec: describe([term("reconstruction", ALL, { penalty: NORM_L1 })], {
+				...archetypal(quarter),
+				scalars: { lambda: 0.3 },
+			}),
+			sizes: square,
+		},
 		crosscoder: {
 			spec: describe([term("reconstruction", ALL, { activation: RELU, penalty: NORM_L1 })], {
 				apply_b_dec_to_input: false,
@@ -283,12 +327,26 @@ export function randomState(spec: TrainingSpec, sizes: Sizes, random: () => numb
 			const weights = draw(length, 1);
 			scaleRows(weights, sizes.d_out, () => (constraint === "unit_rows" ? 1 : 0.5 + random()));
 			parameters[name] = weights;
-		} else {
+		} else if (name === "candidates") parameters[name] = draw(length, 1);
+		else if (name === "mixture") parameters[name] = mixtures(draw(length, 1), length / sizes.d_sae);
+		else {
 			const centre = init.kind === "constant" ? init.value : 0;
 			parameters[name] = draw(length, name === "b_dec" ? 0.3 : 0.1, centre);
 		}
 	}
+	if (spec.decoder) parameters.W_dec!.set(decoderOf(spec, parameters as Parameters));
 	return newState(spec, parameters as Parameters);
+}
+
+/** Rows without a number below 0 that add up to 1, but for rounding; about half of the numbers are 0. */
+function mixtures(values: Float64Array, width: number): Float64Array {
+	for (let at = 0; at < values.length; at += width) {
+		const row = values.subarray(at, at + width);
+		row[0] = 0.5;
+		const sum = row.reduce((total, share) => total + Math.max(0, share), 0);
+		for (const [i, share] of row.entries()) row[i] = Math.fround(Math.max(0, share) / sum);
+	}
+	return values;
 }
 
 function scaleRows(weights: Float64Array, width: number, normOf: () => number): void {
@@ -304,23 +362,30 @@ export function randomQuotas(d_sae: number, rows: number, mean: number, random: 
 	return Uint32Array.from({ length: d_sae }, () => Math.round((2 * random() * mean * rows) / d_sae));
 }
 
+/** Columns of a matrix among the parameters; undefined for numbers in a row. */
+export function widthOf(parameters: Parameters, name: string): number | undefined {
+	const { W_enc, b_enc, b_dec, mixture, relaxation } = parameters;
+	const d_in = W_enc.length / b_enc.length;
+	const n = ((mixture?.length ?? 0) * b_dec.length) / (relaxation?.length ?? 1);
+	const widths = { W_enc: d_in, W_dec: b_dec.length, W_skip: d_in };
+	const ofDecoder = { candidates: b_dec.length, mixture: n, relaxation: b_dec.length, log_scale: 1 };
+	return ({ ...widths, ...ofDecoder } as Record<string, number>)[name];
+}
+
 /** The state as `TrainStep.restore` takes it. */
-export function arraysOf({
-	parameters,
-	mean,
-	square,
-	since,
-	threshold,
-	density,
-}: State): Record<string, Float32Array | Uint32Array> {
-	const width = { W_enc: parameters.W_enc.length / parameters.b_enc.length, W_dec: parameters.b_dec.length };
+export function arraysOf(
+	spec: TrainingSpec,
+	{ parameters, mean, square, since, threshold, density }: State,
+): Record<string, Float32Array | Uint32Array> {
 	const arrays: Record<string, Float32Array | Uint32Array> = { since: since.slice() };
 	if (threshold.length > 0) arrays.threshold = Float32Array.from(threshold);
 	if (density.length > 0) arrays.density = Float32Array.from(density);
 	for (const [name, values] of Object.entries(parameters)) {
 		arrays[name] = Float32Array.from(values);
-		if (name === "W_enc" || name === "W_dec") {
-			arrays[`moments.${name}`] = interleaved(mean[name], square[name], width[name]);
+		if (!learned(spec).includes(name)) continue;
+		const width = widthOf(parameters, name);
+		if (width !== undefined) {
+			arrays[`moments.${name}`] = interleaved(mean[name]!, square[name]!, width);
 		} else {
 			arrays[`moments.${name}.mean`] = Float32Array.from(mean[name]!);
 			arrays[`moments.${name}.square`] = Float32Array.from(square[name]!);

@@ -27,7 +27,7 @@ const batches = Array.from({ length: 6 }, () =>
 	Float32Array.from({ length: SHAPE.rows * SHAPE.d_in }, () => (2 * random() - 1) * 1.7),
 );
 
-async function begin(state = arraysOf(start)): Promise<TrainStep> {
+async function begin(state = arraysOf(spec, start)): Promise<TrainStep> {
 	const step = await TrainStep.create(gpu, spec, SHAPE);
 	step.restore(state, settings.dead_after);
 	return step;
@@ -70,7 +70,7 @@ describe("a row that is not finite", () => {
 
 test("evaluation measures the first term on float32 rows and changes nothing", async () => {
 	const step = await TrainStep.create(gpu, spec, { ...SHAPE, format: "float16" });
-	step.restore(arraysOf(start), settings.dead_after);
+	step.restore(arraysOf(spec, start), settings.dead_after);
 	const before = await readState(step);
 	const report = await step.evaluate({ inputs: batches[0]! }, settings);
 	const x = Float64Array.from(batches[0]!);

@@ -217,11 +217,14 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
 }
 `;
 
+export const LATENTS_PER_GROUP = 32;
+const LANES = 8;
+
 /**
  * For every latent, the bound of its largest positive pre-activations over the batch: as many as its quota times rows,
  * rounded by a draw that follows from seed, update and latent. (bits, the last row in which an equal value is kept.)
- * Bindings: step uniform, uniform { first row, rows, d_sae, stride }, pre, quota [d_sae], bounds [d_sae]. A thread per
- * latent; the chunk must hold the whole batch.
+ * Bindings: step uniform, uniform { first row, rows, d_sae, stride }, pre, quota [d_sae], bounds [d_sae].
+ * Workgroups of {@link LATENTS_PER_GROUP} latents, whose rows are shared by lanes; the chunk must hold the whole batch.
  */
 export const LATENT_BOUNDS = /* wgsl */ `
 ${STEP_PARAMS}
@@ -241,22 +244,40 @@ fn draw(latent: u32) -> f32 {
 	return f32(((state >> 22u) ^ state) >> 8u) / 16777216.0;
 }
 
-@compute @workgroup_size(64)
+var<workgroup> counted: array<u32, ${LATENTS_PER_GROUP * LANES}>;
+var<workgroup> agreed: array<u32, ${LATENTS_PER_GROUP}>;
+
+// Values of the latent that reach these bits, over all lanes; every thread of the workgroup must call it.
+fn reaching(thread: u32, latent: u32, bits: u32) -> u32 {
+	let lane = thread / ${LATENTS_PER_GROUP}u;
+	var reach = 0u;
+	if (latent < chunk.d_sae) {
+		for (var row = lane; row < step.rows; row += ${LANES}u) { reach += select(0u, 1u, key(pre[row * chunk.stride + latent]) >= bits); }
+	}
+	counted[thread] = reach;
+	workgroupBarrier();
+	if (lane == 0u) {
+		for (var other = 1u; other < ${LANES}u; other++) { reach += counted[other * ${LATENTS_PER_GROUP}u + thread]; }
+		agreed[thread] = reach;
+	}
+	workgroupBarrier();
+	return agreed[thread % ${LATENTS_PER_GROUP}u];
+}
+
+@compute @workgroup_size(${LATENTS_PER_GROUP * LANES})
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) thread: u32) {
-	let latent = group_index(group, groups) * 64u + thread;
-	if (latent >= chunk.d_sae) { return; }
-	let need = min(u32(floor(quota[latent] * f32(step.rows) + draw(latent))), step.rows);
+	let latent = group_index(group, groups) * ${LATENTS_PER_GROUP}u + thread % ${LATENTS_PER_GROUP}u;
+	var need = 0u;
+	if (latent < chunk.d_sae) { need = min(u32(floor(quota[latent] * f32(step.rows) + draw(latent))), step.rows); }
 	// The largest bits that at least as many values reach; 1 if fewer are positive.
 	var bound = 0u;
 	for (var round = 0u; round < 31u; round++) {
 		let probe = bound | (0x40000000u >> round);
-		var reach = 0u;
-		for (var row = 0u; row < step.rows; row++) { reach += select(0u, 1u, key(pre[row * chunk.stride + latent]) >= probe); }
-		if (reach >= need) { bound = probe; }
+		if (reaching(thread, latent, probe) >= need) { bound = probe; }
 	}
 	bound = max(bound, 1u);
-	var above = 0u;
-	for (var row = 0u; row < step.rows; row++) { above += select(0u, 1u, key(pre[row * chunk.stride + latent]) > bound); }
+	let above = reaching(thread, latent, bound + 1u);
+	if (thread >= ${LATENTS_PER_GROUP}u || latent >= chunk.d_sae) { return; }
 	var left = need - min(need, above);
 	var last = 0u;
 	for (var row = 0u; row < step.rows && left > 0u; row++) {

@@ -85,9 +85,10 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
 	let entries = span[v];
 	for (var e = entries.x; e < entries.y; e++) {
 		let latent = index[e];
-		if (latent < part.start || latent >= part.end) { continue; }
-		let at = (latent - part.start) * ${lanes}u;
 		let f = value[e];
+		// Codes of 0 are there for their gradients alone.
+		if (latent < part.start || latent >= part.end || f == 0.0) { continue; }
+		let at = (latent - part.start) * ${lanes}u;
 		${unroll(each, (i) => guarded(i, (column) => `acc${i} += f * w_dec[at + ${column}];`))}
 	}
 	${unroll(each, (i) => guarded(i, (column) => `out[v * ${lanes}u + ${column}] = acc${i};`))}

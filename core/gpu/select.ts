@@ -5,6 +5,7 @@ import {
 	countDigits,
 	countEquals,
 	LATENT_BOUNDS,
+	LATENTS_PER_GROUP,
 	pickDigit,
 	rowBounds,
 	SHARE_BOUND,
@@ -326,6 +327,7 @@ function featureTopK(
 				gpu,
 				`bounds ${name}`,
 				LATENT_BOUNDS,
+
 				[
 					buffers.step,
 					context.constants(0, chunk!.chunkRows, layout.d_sae, layout.latents),
@@ -333,7 +335,7 @@ function featureTopK(
 					buffers.quota!,
 					bounds,
 				],
-				Math.ceil(layout.d_sae / 64),
+				Math.ceil(layout.d_sae / LATENTS_PER_GROUP),
 			),
 			...extract(context, selection, { kind: "latents" }, bounds, out, chunk!),
 		],

@@ -3,10 +3,12 @@ import { z } from "zod";
 import { activationsBatch, activationsSchema, labelActivations } from "./arrow/activations.ts";
 import { relabelBatch, sliceBatch } from "./arrow/batch.ts";
 import { columnTypes, tableBatch, tableSchema } from "./arrow/metrics.ts";
+import { isNumberColumn, numberColumn } from "./arrow/numbers.ts";
 import { openArrow, scanArrow } from "./arrow/reader.ts";
 import { takeRows } from "./arrow/take.ts";
 import { findVectorField, vectorColumn, vectorFields } from "./arrow/vectors.ts";
 import { writeArrowFile } from "./arrow/writer.ts";
+import { columnNames, LAYER_COLUMN } from "./columns.ts";
 import { EXIT, isSaeError, SaeError, usageError } from "./errors.ts";
 import { openFile } from "./files/bytes.ts";
 import { fromFloat32, widened } from "./files/dtype.ts";
@@ -15,9 +17,9 @@ import { openSafetensors, readFloat32, writeSafetensors } from "./files/safetens
 import { rowTensor } from "./files/tensor-file.ts";
 import { firstNonFinite } from "./finite.ts";
 import { foldDecoderNorms, foldInputScale, hasUnitDecoder } from "./fold.ts";
-import { inputRows } from "./latents.ts";
 import { CounterRng } from "./random.ts";
 import { readRows } from "./rows.ts";
+import { inputRows, saeReader } from "./sae-rows.ts";
 import { permutation } from "./shuffle.ts";
 import { META, origin, repeats } from "./stream.ts";
 import { openCheckpoint, writeCheckpoint } from "./train/checkpoint.ts";
@@ -41,6 +43,10 @@ export const core = {
 	relabelBatch,
 	sliceBatch,
 	takeRows,
+	columnNames,
+	LAYER_COLUMN,
+	isNumberColumn,
+	numberColumn,
 	vectorColumn,
 	vectorFields,
 	findVectorField,
@@ -52,6 +58,7 @@ export const core = {
 	writeArrowFile,
 	readRows,
 	inputRows,
+	saeReader,
 	openFile,
 	detectFormat,
 	openTensorFile,

@@ -37,6 +37,7 @@ export { rowStream } from "./row-stream.ts";
 export { type RowBatch, type RowReaderOptions, readRows, type SideBySide } from "./rows.ts";
 export type { SaeRuntime } from "./runtime.ts";
 export type * from "./sae.ts";
+export { type GivenColumns, type SaeReader, type SaeRows, saeReader } from "./sae-rows.ts";
 export type { MetricSink } from "./sinks/sink.ts";
 export { tensorboardSink } from "./sinks/tensorboard.ts";
 export type * from "./stream.ts";

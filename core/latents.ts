@@ -1,23 +1,23 @@
 /** Streams through an SAE: activations to latents and back. The rows' other columns pass through untouched. */
 import { type Field, type RecordBatch, Schema } from "apache-arrow";
-import { type Vectors, vectorData, vectorField } from "./arrow/activations.ts";
+import { vectorData, vectorField } from "./arrow/activations.ts";
 import { makeBatch } from "./arrow/batch.ts";
 import { codesOf, latentsBatch, latentsSchema } from "./arrow/codes.ts";
-import { findVectorField, vectorColumn } from "./arrow/vectors.ts";
 import { SaeError } from "./errors.ts";
 import { firstNonFinite } from "./finite.ts";
 import type { SaeRuntime } from "./runtime.ts";
 import type { Codes, SaeModel } from "./sae.ts";
+import { layerScales, type SaeReader, type SaeShape, saeReader, scaled } from "./sae-rows.ts";
 import { META, type RecordStream, STREAM_VERSION } from "./stream.ts";
 
 type Encoder = Pick<SaeRuntime, "encode">;
 type Decoder = Pick<SaeRuntime, "decode">;
-type Sizes = Pick<SaeModel, "d_in" | "d_sae">;
+type Sae = SaeShape & Pick<SaeModel, "d_sae">;
 
 export interface EncodeOptions {
-	/** Column of vectors to encode; by default `activation`, or the only one there is. */
-	readonly column?: string | undefined;
-	/** Whether that column stays in the stream. */
+	/** Columns of vectors to encode, side by side; by default those of the SAE's metadata, or the only one there is. */
+	readonly columns?: readonly string[] | undefined;
+	/** Whether they stay in the stream. */
 	readonly keepActivations?: boolean;
 	/** The command that does this, for the stream's provenance. */
 	readonly command?: string;
@@ -33,49 +33,28 @@ export interface EncodeOptions {
  */
 export function encodeStream(
 	stream: RecordStream,
-	sae: Sizes,
+	sae: Sae,
 	encoder: Encoder,
 	options: EncodeOptions = {},
 ): RecordStream {
-	const field = findVectorField(stream.schema, options.column);
-	const others = stream.schema.fields.filter((other) => other !== field || options.keepActivations);
+	const reader = saeReader(stream.schema, sae, { columns: options.columns });
+	const kept = (name: string) => options.keepActivations || !reader.inputs.includes(name);
+	const others = stream.schema.fields.filter(({ name }) => kept(name));
 	refuseColumn(others, "latents", "drop it first");
 	const schema = latentsSchema(others, provenance(stream.schema, others, options.command));
-	return { schema, batches: encodeBatches(stream.batches, schema, field.name, sae, encoder) };
+	return { schema, batches: encodeBatches(stream.batches, schema, reader, encoder) };
 }
 
 async function* encodeBatches(
 	batches: AsyncIterable<RecordBatch>,
 	schema: Schema,
-	column: string,
-	{ d_in }: Sizes,
+	reader: SaeReader,
 	encoder: Encoder,
 ): AsyncGenerator<RecordBatch> {
-	let row = 0;
 	for await (const batch of batches) {
-		const { data, rows } = inputRows(batch, column, d_in, row);
-		yield latentsBatch(schema, await encoder.encode(data, rows), batch);
-		row += rows;
+		const { inputs, rows } = reader.read(batch);
+		yield latentsBatch(schema, await encoder.encode(inputs, rows), batch);
 	}
-}
-
-/**
- * The rows of a batch that an SAE of width `d_in` is about to read; `firstRow` is the number of its first row.
- *
- * @throws SaeError when they are not as wide as the SAE, or hold NaN or infinity.
- */
-export function inputRows(batch: RecordBatch, column: string, d_in: number, firstRow: number): Vectors {
-	const vectors = vectorColumn(batch, column);
-	const { data, rows, width } = vectors;
-	if (rows > 0 && width !== d_in) {
-		throw new SaeError(`column ${column}: has vectors of ${width} values, this SAE takes ${d_in}`);
-	}
-	const bad = firstNonFinite(data);
-	if (bad >= 0) {
-		const row = firstRow + Math.floor(bad / width);
-		throw new SaeError(`column ${column}: row ${row} holds NaN or infinity; drop such rows`);
-	}
-	return vectors;
 }
 
 export interface DecodeOptions {
@@ -93,18 +72,19 @@ export interface DecodeOptions {
  */
 export function decodeStream(
 	stream: RecordStream,
-	sae: Sizes,
+	sae: Sae,
 	decoder: Decoder,
 	{ column = "activation", command }: DecodeOptions = {},
 ): RecordStream {
+	const { d_out = sae.d_in } = sae;
 	const others = stream.schema.fields.filter(({ name }) => name !== "latents");
 	if (others.length === stream.schema.fields.length) {
 		throw new SaeError("the stream has no column latents; `sae encode` makes one");
 	}
 	refuseColumn(others, column, "name the reconstructions with --column");
-	const field = vectorField(column, sae.d_in, "float32");
+	const field = vectorField(column, d_out, "float32");
 	const metadata = provenance(stream.schema, others, command);
-	const widths = { ...JSON.parse(metadata.get(META.width) ?? "{}"), [column]: sae.d_in };
+	const widths = { ...JSON.parse(metadata.get(META.width) ?? "{}"), [column]: d_out };
 	metadata
 		.set(META.kind, "activations")
 		.set(META.version, STREAM_VERSION)
@@ -116,15 +96,20 @@ export function decodeStream(
 async function* decodeBatches(
 	batches: AsyncIterable<RecordBatch>,
 	schema: Schema,
-	{ d_in, d_sae }: Sizes,
+	sae: Sae,
 	decoder: Decoder,
 ): AsyncGenerator<RecordBatch> {
+	const { d_in, d_out = d_in, d_sae } = sae;
+	let row = 0;
 	const [field, ...others] = schema.fields as [Field, ...Field[]];
 	for await (const batch of batches) {
 		const codes = codesOf(batch);
 		checkCodes(codes, d_sae);
-		const data = await decoder.decode(codes);
-		const vectors = vectorData(field, { data, rows: codes.rows, width: d_in, type: "float32" });
+		const decoded = await decoder.decode(codes);
+		const scales = layerScales(sae, batch, row);
+		const data = scales ? scaled(decoded, scales, (value, scale) => value / scale) : decoded;
+		row += codes.rows;
+		const vectors = vectorData(field, { data, rows: codes.rows, width: d_out, type: "float32" });
 		const passed = others.map(({ name }) => {
 			const index = batch.schema.fields.findIndex((candidate) => candidate.name === name);
 			return batch.data.children[index]!;

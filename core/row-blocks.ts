@@ -56,6 +56,16 @@ export class Lane {
 		this.#pieces = pieces.map(({ data }) => data);
 	}
 
+	/** All rows of that batch; of one column, they are not copied. */
+	all(): Values {
+		const [only] = this.#pieces;
+		if (this.#pieces.length === 1) return only!;
+		const rows = only!.length / this.widths[0]!;
+		const data = allocate(this.type, rows * this.width);
+		this.copy(data, 0, 0, rows);
+		return data;
+	}
+
 	/** Copies `count` rows of that batch, from its row `from`, to `target` from its row `at` on. */
 	copy(target: Values, at: number, from: number, count: number): void {
 		const { width, widths } = this;

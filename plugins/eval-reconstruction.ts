@@ -11,6 +11,7 @@ import {
 import type { z } from "zod";
 import { Activity } from "./reconstruction/activity.ts";
 import { Fidelity } from "./reconstruction/fidelity.ts";
+import { ColumnFigures, LayerFigures } from "./reconstruction/parts.ts";
 import { writeLatents } from "./reconstruction/per-latent.ts";
 
 export default definePlugin({
@@ -19,12 +20,16 @@ export default definePlugin({
 	contributes: (core) => [reconstruction(core)],
 });
 
-function reconstructionOptions({ z }: Core) {
+function reconstructionOptions({ z, columnNames }: Core) {
 	return z.object({
-		column: z
-			.string()
+		column: columnNames
 			.optional()
-			.describe("Column of vectors; by default activation, or the only one there is"),
+			.meta({ hint: "NAME,..." })
+			.describe("Columns of vectors; by default those that the SAE was trained on, or the only one there is"),
+		target: columnNames
+			.optional()
+			.meta({ hint: "NAME,..." })
+			.describe("Columns to compare reconstructions with; by default those that the SAE was trained on"),
 		k: z.int().min(1).optional().describe("Latents per row, instead of the SAE's own k"),
 		limit: z.int().min(1).optional().describe("Stop after this many rows"),
 		per_latent: z
@@ -55,20 +60,28 @@ async function evaluate(
 	options: Options,
 	context: Context,
 ): Promise<MetricRow[]> {
-	const column = core.findVectorField(stream.schema, options.column).name;
-	const fidelity = new Fidelity(model.d_in);
-	const activity = new Activity(model.d_sae);
+	const { schema } = stream;
+	const reader = core.saeReader(schema, model, { columns: options.column, targets: options.target });
+	const { d_in, d_out = d_in, d_sae } = model;
+	const fidelity = new Fidelity(d_out);
+	const activity = new Activity(d_sae);
+	const columns = new ColumnFigures(reader.targets);
+	const layers = new LayerFigures(d_out, d_sae);
+	const layered = core.isNumberColumn(schema, core.LAYER_COLUMN);
 	const runtime = await context.openSae(model, { k: options.k });
 	try {
 		const limit = options.limit ?? Number.POSITIVE_INFINITY;
-		for await (const batch of stream.batches) {
+		for await (const arrived of stream.batches) {
 			context.signal.throwIfAborted();
-			const vectors = core.inputRows(batch, column, model.d_in, activity.rows);
-			const rows = Math.min(vectors.rows, limit - activity.rows);
-			const data = vectors.data.subarray(0, rows * model.d_in);
-			const codes = await runtime.encode(data, rows);
-			fidelity.add(core.widened(data), await runtime.decode(codes));
+			const batch = core.sliceBatch(arrived, 0, Math.min(arrived.numRows, limit - activity.rows));
+			const { inputs, rows, targets, restored } = reader.read(batch);
+			const codes = await runtime.encode(inputs, rows);
+			const y = restored(await runtime.decode(codes, inputs));
+			const evaluated = { x: targets(), y, codes };
+			fidelity.add(evaluated.x, y);
 			activity.add(codes);
+			columns.add(reader.targetWidths, evaluated);
+			if (layered) layers.add(core.numberColumn(batch, core.LAYER_COLUMN), evaluated);
 			if (activity.rows >= limit) break;
 		}
 	} finally {
@@ -76,5 +89,9 @@ async function evaluate(
 	}
 	if (activity.rows === 0) throw new core.SaeError("the stream has no rows to evaluate on");
 	if (options.per_latent !== undefined) await writeLatents(options.per_latent, model, activity, core);
-	return [{ ...fidelity.finish(), ...activity.finish() }];
+	const all = { ...fidelity.finish(), ...activity.finish() };
+	const parts = [...columns.finish(), ...layers.finish()];
+	if (parts.length === 0) return [all];
+	const nothing = Object.fromEntries(Object.keys(all).map((figure) => [figure, null]));
+	return [{ of: "all rows", ...all }, ...parts.map(({ of, ...part }) => ({ of: of!, ...nothing, ...part }))];
 }

@@ -8,7 +8,7 @@ import { join } from "node:path";
 import { type Core, definePlugin, type SaeModel } from "saeflow";
 import { checkSettings, DTYPES, readCfg, writeCfg } from "./saelens/cfg.ts";
 import { CFG, readFolder, WEIGHTS, writeFolder } from "./saelens/folder.ts";
-import { LAYOUTS, nameInFile, nameInMemory } from "./saelens/layout.ts";
+import { LAYER_SCALE, LAYOUTS, nameInFile, nameInMemory } from "./saelens/layout.ts";
 import { checkRange, checkTensors, difference, readTensors, writeTensors } from "./saelens/weights.ts";
 
 export default definePlugin({
@@ -35,7 +35,7 @@ export default definePlugin({
 			{
 				kind: "exporter",
 				name: "native",
-				summary: "the same, and folders of this form for architectures that SAELens lacks",
+				summary: "the same, and folders of this form for what SAELens lacks",
 				options,
 				write: (model: SaeModel, path: string, { dtype }: { dtype: string }) =>
 					write(core, model, path, dtype),
@@ -68,6 +68,11 @@ async function mentionsSae(cfg: string): Promise<boolean> {
 }
 
 function refuseOwn({ SaeError }: Core, model: SaeModel, path: string): void {
+	if (model.tensors[LAYER_SCALE]) {
+		throw new SaeError(
+			`${path}: this SAE scales the rows of each layer by themselves, for which SAELens has no place; sae export native writes one that saeflow loads`,
+		);
+	}
 	const name = nameInFile(model);
 	if (!LAYOUTS[name]?.own) return;
 	throw new SaeError(

@@ -1,5 +1,6 @@
 /** `sae encode SAE`: activations in, sparse latents out. */
 import { z } from "zod";
+import { columnNames } from "../../core/columns.ts";
 import { usageError } from "../../core/errors.ts";
 import { defineVerb } from "../command.ts";
 import { openInput } from "../input.ts";
@@ -11,8 +12,8 @@ export default defineVerb({
 	name: "encode",
 	summary: "turns a stream of activations into sparse latents",
 	details:
-		"Each row gets a list of its active latents and their values; its other columns pass through. The column of " +
-		"activations is dropped unless --keep-activations says otherwise.",
+		"Each row gets a list of its active latents and their values; its other columns pass through. The columns of " +
+		"activations are dropped unless --keep-activations says otherwise.",
 	examples: [
 		{ command: "sae activations file acts.npy | sae encode my-sae --out latents.arrow" },
 		{ command: "sae encode my-sae acts.arrow --alpha 1.5 | sae decode my-sae > reconstructions.arrow" },
@@ -20,10 +21,10 @@ export default defineVerb({
 	positionals: saePositionals,
 	options: z.object({
 		...saeOptions,
-		column: z
-			.string()
+		column: columnNames
 			.optional()
-			.describe("Column of vectors; by default activation, or the only one there is"),
+			.meta({ hint: "NAME,..." })
+			.describe("Columns of vectors; by default those that the SAE was trained on, or the only one there is"),
 		k: z.int().min(1).optional().describe("Latents per row, instead of the SAE's own k"),
 		alpha: z
 			.number()
@@ -36,7 +37,7 @@ export default defineVerb({
 		...outputOptions,
 	}),
 	async run({ options, context }) {
-		const { alpha, column, keep_activations: keepActivations } = options;
+		const { alpha, column: columns, keep_activations: keepActivations } = options;
 		if (options.k !== undefined && alpha !== undefined) throw usageError("give --k or --alpha, not both");
 		const [{ encodeStream }, { loadSae }, { scaledK }] = await Promise.all([
 			import("../../core/latents.ts"),
@@ -50,7 +51,7 @@ export default defineVerb({
 		try {
 			const { command } = context;
 			await writeOutput(
-				encodeStream(input, model, runtime, { column, keepActivations, command }),
+				encodeStream(input, model, runtime, { columns, keepActivations, command }),
 				options,
 				context,
 			);

@@ -1,6 +1,11 @@
 /** Takes a column of whole numbers out of a batch, such as the layer of each row. */
-import { DataType, type RecordBatch } from "apache-arrow";
+import { DataType, type RecordBatch, type Schema } from "apache-arrow";
 import { SaeError } from "../errors.ts";
+
+/** Whether there is a column of that name, and of whole numbers. */
+export function isNumberColumn(schema: Schema, name: string): boolean {
+	return schema.fields.some((field) => field.name === name && DataType.isInt(field.type));
+}
 
 /**
  * The numbers of the named column; zero-copy for uint32.

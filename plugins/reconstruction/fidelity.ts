@@ -9,7 +9,7 @@ export class Fidelity {
 	readonly #width: number;
 	readonly #input: Variance;
 	readonly #error: Variance;
-	readonly #legacy: LegacyExplainedVariance;
+	readonly #legacy: LegacyExplainedVariance | undefined;
 	readonly #difference: Float64Array;
 	#rows = 0;
 	#squaredError = 0;
@@ -19,11 +19,12 @@ export class Fidelity {
 	readonly #cosine = new Mean();
 	readonly #normRatio = new Mean();
 
-	constructor(width: number) {
+	/** @param legacy whether to compute the legacy explained variance too, which holds thousands of rows. */
+	constructor(width: number, { legacy = true } = {}) {
 		this.#width = width;
 		this.#input = new Variance(width);
 		this.#error = new Variance(width);
-		this.#legacy = new LegacyExplainedVariance(width);
+		this.#legacy = legacy ? new LegacyExplainedVariance(width) : undefined;
 		this.#difference = new Float64Array(width);
 	}
 
@@ -52,7 +53,7 @@ export class Fidelity {
 		this.#product += xy;
 		this.#input.add(x, start);
 		this.#error.add(this.#difference);
-		this.#legacy.add(x, start, error);
+		this.#legacy?.add(x, start, error);
 		const xNorm = Math.sqrt(xx);
 		const yNorm = Math.sqrt(yy);
 		if (xNorm < SMALLEST_NORM) return;
@@ -73,7 +74,7 @@ export class Fidelity {
 			/** Squared error over the variance about the mean vector: the normalised MSE of Gao et al. */
 			fvu,
 			explained_variance: complement(fvu),
-			explained_variance_legacy: this.#legacy.finish(),
+			explained_variance_legacy: this.#legacy?.finish() ?? null,
 			/** As explained_variance, but a constant error costs nothing (dictionary_learning). */
 			ev_bias_free: complement(ratio(this.#error.total, this.#input.total)),
 			/** Mean over rows of ‖x − x̂‖² / ‖x‖² (OpenAI's code). */

@@ -8,7 +8,7 @@ export async function writeLatents(
 	activity: Activity,
 	core: Core,
 ): Promise<void> {
-	const { d_in, d_sae } = model;
+	const { d_in, d_out = d_in, d_sae } = model;
 	const W_dec = model.tensors.W_dec!.data;
 	const rows = Array.from({ length: d_sae }, (_, latent) => {
 		const fired = activity.fired[latent]!;
@@ -19,7 +19,7 @@ export async function writeLatents(
 			/** Over the rows that it fired on. */
 			mean_activation: fired === 0 ? null : activity.sum[latent]! / fired,
 			max_activation: fired === 0 ? null : activity.max[latent]!,
-			decoder_norm: norm(W_dec.subarray(latent * d_in, (latent + 1) * d_in)),
+			decoder_norm: norm(W_dec.subarray(latent * d_out, (latent + 1) * d_out)),
 		};
 	});
 	const schema = core.tableSchema(core.columnTypes(rows), "features", { "sae.rows": String(activity.rows) });

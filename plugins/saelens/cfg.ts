@@ -1,6 +1,6 @@
 /** `cfg.json`: reading it strictly and writing it, with the defaults that SAELens 6 has for what is left out. */
 import type { Core, FloatType, InputNormalisation, SaeModel } from "saeflow";
-import { LAYOUTS } from "./layout.ts";
+import { isTranscoder, LAYOUTS } from "./layout.ts";
 
 /** Written where the SAE's metadata names no newer version. Below it, SAELens takes a file for the old layout. */
 const LAYOUT_VERSION = "6.0.0";
@@ -49,7 +49,7 @@ export function checkSettings(
 	path: string,
 	{ SaeError }: Core,
 ): void {
-	if (hasTargets(architecture) && apply_b_dec_to_input) {
+	if (isTranscoder(architecture) && apply_b_dec_to_input) {
 		throw new SaeError(
 			`${path}: a transcoder's b_dec belongs to its targets; its input can't have it subtracted`,
 		);
@@ -128,14 +128,15 @@ export function readCfg(text: string, file: string, { z, SaeError }: Core): Desc
 	const settings = check(
 		z.object(Object.fromEntries(names.map((name) => [name, known[name as keyof typeof known]]))),
 	) as SaeModel["settings"];
-	const separate = hasTargets(cfg.architecture);
+	const separate = isTranscoder(cfg.architecture);
+	const d_out = hasTargets(cfg.architecture) && cfg.d_out !== cfg.d_in ? cfg.d_out : undefined;
 	if (separate && cfg.apply_b_dec_to_input) {
 		throw fail("apply_b_dec_to_input is true, but a transcoder's b_dec belongs to its targets");
 	}
 	return {
 		architecture: cfg.architecture,
 		d_in: cfg.d_in,
-		...(separate && cfg.d_out !== undefined && cfg.d_out !== cfg.d_in ? { d_out: cfg.d_out } : {}),
+		...(d_out === undefined ? {} : { d_out }),
 		d_sae: cfg.d_sae,
 		apply_b_dec_to_input: cfg.apply_b_dec_to_input ?? !separate,
 		normalize_activations,

@@ -31,14 +31,25 @@ export const LAYOUTS: Readonly<Record<string, Layout>> = {
 		model: "transcoder",
 	},
 	topk_transcoder: { tensors: TRANSCODER, settings: ["k"], model: "transcoder", own: true },
-	crosscoder: { tensors: WITH_THRESHOLD, settings: ["sources"], own: true },
+	crosscoder: { tensors: { ...TRANSCODER, threshold: ["d_sae"] }, settings: ["sources"], own: true },
 	groupmax: { tensors: BIASED, settings: ["k"], own: true },
 	"signed-topk": { tensors: BIASED, settings: ["k"], own: true },
 };
 
+/**
+ * A tensor that any of them may have besides, [layers]: what rows are multiplied by before they are encoded, by the
+ * number of their layer.
+ */
+export const LAYER_SCALE = "layer_scale";
+
+/** Architectures that are transcoders where what they reconstruct is something else than what they encode. */
+const TRANSCODING = ["transcoder", "standard", "topk", "jumprelu"];
+
 /** The architecture's name in a file. */
-export function nameInFile({ architecture, settings, tensors }: SaeModel): string {
-	if (architecture !== "transcoder") return architecture;
+export function nameInFile({ architecture, d_out, metadata, settings, tensors }: SaeModel): string {
+	const hasTargets = d_out !== undefined || metadata.target_columns !== undefined;
+	const transcodes = hasTargets ? TRANSCODING.includes(architecture) : architecture === "transcoder";
+	if (!transcodes) return architecture;
 	if (settings.k !== undefined) return "topk_transcoder";
 	return tensors.threshold ? "jumprelu_transcoder" : "transcoder";
 }
@@ -46,6 +57,11 @@ export function nameInFile({ architecture, settings, tensors }: SaeModel): strin
 /** The architecture's name in memory. */
 export function nameInMemory(name: string): string {
 	return LAYOUTS[name]?.model ?? name;
+}
+
+/** Whether b_dec belongs to targets, so that it can't be taken from the input. */
+export function isTranscoder(name: string): boolean {
+	return nameInMemory(name) === "transcoder";
 }
 
 /** The sizes of a tensor for this SAE. */

@@ -1,7 +1,7 @@
 /** `sae_weights.safetensors`: the tensors of an architecture, no more and no fewer, and only finite values. */
 import type { Core, FloatType, SaeModel, Tensor } from "saeflow";
 import type { Description } from "./cfg.ts";
-import { LAYOUTS, shapeOf } from "./layout.ts";
+import { LAYER_SCALE, LAYOUTS, shapeOf } from "./layout.ts";
 
 type Tensors = SaeModel["tensors"];
 
@@ -115,8 +115,8 @@ function checkShapes(
 			);
 		}
 	}
-	for (const name of found.keys()) {
-		if (!Object.hasOwn(layout, name)) {
+	for (const [name, { shape }] of found) {
+		if (!Object.hasOwn(layout, name) && !(name === LAYER_SCALE && shape.length === 1)) {
 			throw new SaeError(`${file}: tensor ${name} is no part of the ${architecture} architecture`);
 		}
 	}

@@ -65,7 +65,7 @@ describe("encodeStream", () => {
 
 	test("refuses what the SAE can't encode", async () => {
 		const { schema, batches } = activations();
-		expect(() => encodeStream({ schema, batches }, sae, runtime, { column: "nowhere" })).toThrow(
+		expect(() => encodeStream({ schema, batches }, sae, runtime, { columns: ["nowhere"] })).toThrow(
 			"no column nowhere",
 		);
 		const narrow = encodeStream(activations(), { ...sae, d_in: 3 }, runtime);

@@ -49,7 +49,7 @@ export async function openSae(model: SaeModel, options: OpenSaeOptions = {}): Pr
 		d_out: runtime.d_out,
 		d_sae: model.d_sae,
 		encode: (data, rows) => runtime.encode(data, rows),
-		decode: (codes) => runtime.decode(codes),
+		decode: (codes, inputs) => runtime.decode(codes, inputs),
 		close() {
 			runtime.close();
 			gpu.close();

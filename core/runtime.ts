@@ -10,6 +10,7 @@ import { type InferenceSpec, RELU } from "./architecture.ts";
 import { EXIT, SaeError } from "./errors.ts";
 import { encoderChunks } from "./gpu/encoder.ts";
 import { ParameterStore } from "./gpu/parameters.ts";
+import { productDispatch } from "./gpu/product.ts";
 import { isBatchLevel, maximaOf, roomOf, selectDispatches } from "./gpu/select.ts";
 import { transposed } from "./matrix.ts";
 import type { Codes, SaeModel } from "./sae.ts";
@@ -22,8 +23,11 @@ export interface SaeRuntime {
 	readonly d_sae: number;
 	/** Codes of `rows` rows: float32 values, or float16 as its bits, row-major [rows, d_in]. */
 	encode(data: Float32Array | Uint16Array, rows: number): Promise<Codes>;
-	/** Reconstructions [codes.rows, d_out]. */
-	decode(codes: Codes): Promise<Float32Array>;
+	/**
+	 * Reconstructions [codes.rows, d_out]. `inputs`: the rows that the codes are of, as for `encode`; an SAE with a skip
+	 * connection needs them.
+	 */
+	decode(codes: Codes, inputs?: Float32Array | Uint16Array): Promise<Float32Array>;
 	/** Frees the SAE's memory on the device; the device stays open. */
 	close(): void;
 }
@@ -88,6 +92,9 @@ class GpuSae implements SaeRuntime {
 	readonly #step: GPUBuffer;
 	readonly #raw: GPUBuffer;
 	readonly #out: GPUBuffer;
+	/** What a skip connection adds to reconstructions, from arrived rows of either type. */
+	readonly #skip: Record<RowFormat, readonly Dispatch[]> | undefined;
+	readonly #skipInput: GPUBuffer | undefined;
 	#encoder: Encoder;
 
 	constructor(gpu: Gpu, model: SaeModel, spec: InferenceSpec, maxRows: number) {
@@ -107,7 +114,13 @@ class GpuSae implements SaeRuntime {
 		this.#parameters = loadParameters(gpu, this.#layout, model);
 		this.#step = gpu.uniform("step", STEP_PARAMS_BYTES);
 		this.#raw = gpu.buffer("arriving rows", roundUp(maxRows * d_in, 4) * 4);
-		this.#out = gpu.buffer("reconstructions", maxRows * this.#layout.outWidth * 4);
+		const { paddedRows, width, outWidth } = this.#layout;
+		const skips = model.tensors.W_skip !== undefined;
+		this.#out = gpu.buffer("reconstructions", (skips ? paddedRows : maxRows) * outWidth * 4);
+		if (skips) {
+			this.#skipInput = gpu.buffer("rows", paddedRows * width * 4);
+			this.#skip = this.#buildSkip(this.#skipInput);
+		}
 		const most = Math.min(d_sae, this.#room || FIRST_ROOM);
 		this.#encoder = this.#buildEncoder(maxRows * most);
 	}
@@ -115,7 +128,7 @@ class GpuSae implements SaeRuntime {
 	#buildEncoder(capacity: number): Encoder {
 		const gpu = this.#gpu;
 		const layout = this.#layout;
-		const { rows, d_in, width, paddedRows } = layout;
+		const { rows, width, paddedRows } = layout;
 		const { select, activation = RELU } = this.#spec;
 		const allocated: GPUBuffer[] = [];
 		const floats = (label: string, count: number) => {
@@ -183,28 +196,56 @@ class GpuSae implements SaeRuntime {
 			const bindings = [this.#step, part, codes.index, codes.span, z, vectors, codes.value, sums];
 			encode.push(dispatch(gpu, "activate", code, bindings, rows));
 		}
-		const prepare = (format: RowFormat) =>
-			dispatch(
-				gpu,
-				"prepare rows",
-				prepareRows({
-					d_in,
-					width,
-					format,
-					centre,
-					scale: "input_scale",
-					rowScales: false,
-					columnScales: false,
-				}),
-				[this.#step, this.#raw, x, ...(centre ? [this.#parameters.b_dec.weights, xc] : [])],
-				rows,
-			);
+		const prepare = (format: RowFormat) => this.#prepare(format, x, centre ? xc : undefined);
 		return {
 			...codes,
 			capacity,
 			end: slots,
 			programs: { float32: [prepare("float32"), ...encode], float16: [prepare("float16"), ...encode] },
 			allocated,
+		};
+	}
+
+	/** Arrived rows into `x`, and without b_dec into `xc`. */
+	#prepare(format: RowFormat, x: GPUBuffer, xc: GPUBuffer | undefined): Dispatch {
+		const { rows, d_in, width } = this.#layout;
+		const centre = xc !== undefined;
+		return dispatch(
+			this.#gpu,
+			"prepare rows",
+			prepareRows({
+				d_in,
+				width,
+				format,
+				centre,
+				scale: "input_scale",
+				rowScales: false,
+				columnScales: false,
+			}),
+			[this.#step, this.#raw, x, ...(centre ? [this.#parameters.b_dec.weights, xc] : [])],
+			rows,
+		);
+	}
+
+	#buildSkip(x: GPUBuffer): Record<RowFormat, readonly Dispatch[]> {
+		const { paddedRows, width, outWidth } = this.#layout;
+		const product = productDispatch(
+			this.#gpu,
+			"skip connection",
+			{
+				rows: paddedRows,
+				columns: outWidth,
+				inner: width,
+				a: x,
+				b: this.#parameters.dense.W_skip!.weights[0]!,
+				out: this.#out,
+				use: "add",
+			},
+			(...words) => this.#constants(...words),
+		);
+		return {
+			float32: [this.#prepare("float32", x, undefined), product],
+			float16: [this.#prepare("float16", x, undefined), product],
 		};
 	}
 
@@ -228,12 +269,18 @@ class GpuSae implements SaeRuntime {
 		return parts.length === 1 ? parts[0]! : joinCodes(parts);
 	}
 
-	async #encodeSome(data: Float32Array | Uint16Array, rows: number): Promise<Codes> {
+	/** Returns the rows' type. */
+	#upload(data: Float32Array | Uint16Array, rows: number): RowFormat {
 		const gpu = this.#gpu;
 		gpu.check();
 		gpu.write(this.#step, packStep({ rows, input_scale: 1, k: [this.#k] }));
 		gpu.writePadded(this.#raw, data);
-		const format = data instanceof Float32Array ? "float32" : "float16";
+		return data instanceof Float32Array ? "float32" : "float16";
+	}
+
+	async #encodeSome(data: Float32Array | Uint16Array, rows: number): Promise<Codes> {
+		const gpu = this.#gpu;
+		const format = this.#upload(data, rows);
 		submit(gpu, this.#encoder.programs[format]);
 		let entries = rows * this.#room;
 		if (this.#room === 0) {
@@ -263,17 +310,30 @@ class GpuSae implements SaeRuntime {
 		return new Uint32Array(await this.#gpu.read(carry, end * 4, 4))[0]!;
 	}
 
-	async decode(codes: Codes): Promise<Float32Array> {
+	async decode(codes: Codes, inputs?: Float32Array | Uint16Array): Promise<Float32Array> {
+		if (this.#skip && inputs?.length !== codes.rows * this.d_in) {
+			throw new SaeError(
+				inputs
+					? `decoding ${codes.rows} rows of codes needs ${codes.rows} input rows of ${this.d_in} values, not ${inputs.length} values`
+					: "this SAE has a skip connection (W_skip), so its reconstructions can't be made of codes alone: decode them with their inputs",
+			);
+		}
 		const out = new Float32Array(codes.rows * this.d_out);
 		const most = this.#layout.rows;
 		for (let first = 0; first < codes.rows; first += most) {
 			const count = Math.min(most, codes.rows - first);
-			out.set(await this.#decodeSome(codes, first, count), first * this.d_out);
+			const rows = inputs?.subarray(first * this.d_in, (first + count) * this.d_in);
+			out.set(await this.#decodeSome(codes, first, count, rows), first * this.d_out);
 		}
 		return out;
 	}
 
-	async #decodeSome(codes: Codes, first: number, rows: number): Promise<Float32Array> {
+	async #decodeSome(
+		codes: Codes,
+		first: number,
+		rows: number,
+		inputs: Float32Array | Uint16Array | undefined,
+	): Promise<Float32Array> {
 		const gpu = this.#gpu;
 		const { outWidth: width, shards } = this.#layout;
 		const begin = codes.offsets[first]!;
@@ -319,7 +379,8 @@ class GpuSae implements SaeRuntime {
 				rows,
 			);
 		});
-		submit(gpu, dispatches);
+		const skip = this.#skip && inputs ? this.#skip[this.#upload(inputs, rows)] : [];
+		submit(gpu, [...dispatches, ...skip]);
 		const bytes = await gpu.read(this.#out, 0, rows * width * 4);
 		for (const buffer of [...Object.values(buffers), ...uniforms]) buffer.destroy();
 		return unpadRows(new Float32Array(bytes), this.d_out, width, rows);
@@ -327,6 +388,7 @@ class GpuSae implements SaeRuntime {
 
 	close(): void {
 		for (const buffer of [...this.#encoder.allocated, this.#raw, this.#out]) buffer.destroy();
+		this.#skipInput?.destroy();
 		this.#parameters.close();
 	}
 }
@@ -344,12 +406,13 @@ function loadParameters(gpu: Gpu, layout: Layout, { tensors }: SaeModel): Parame
 	const parameters = new ParameterStore(gpu, layout, {
 		vectors,
 		derived: [],
+		dense: tensors.W_skip ? [{ name: "W_skip", rows: layout.d_out, columns: d_in }] : [],
 		trained: false,
 		averaged: false,
 		state: { threshold: 0, density: false },
 	});
 	parameters.write("W_enc", transposed(tensors.W_enc!.data, d_in, keys));
-	for (const name of ["W_dec", "b_dec", "b_enc", ...vectors]) {
+	for (const name of ["W_dec", "b_dec", "b_enc", "W_skip", ...vectors]) {
 		const tensor = tensors[name];
 		if (tensor) parameters.write(name, tensor.data);
 	}

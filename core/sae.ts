@@ -15,7 +15,8 @@ export type InputNormalisation = "none" | "constant_norm_rescale" | "layer_norm"
  * An SAE for inference, on raw activations.
  *
  * Tensors by the field's names and shapes: `W_enc` [d_in, d_sae], `b_enc` [d_sae], `W_dec` [d_sae, d_out],
- * `b_dec` [d_out]; further ones as the architecture needs.
+ * `b_dec` [d_out]; `W_skip` [d_out, d_in] where reconstructions have x · W_skipᵀ besides; further ones as the
+ * architecture needs.
  */
 export interface SaeModel {
 	readonly architecture: string;

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test";
-import { foldDecoderNorms, foldInputScale } from "../../core/fold.ts";
+import { foldDecoderNorms, foldInputScale, foldScales } from "../../core/fold.ts";
 import type { Codes, SaeModel } from "../../core/sae.ts";
-import { randomStream, randomTensor, randomTopK } from "../reference/models.ts";
+import { randomStream, randomTensor, randomTopK, withSkip } from "../reference/models.ts";
 import { decode, encodeTopK, preActivations } from "../reference/topk.ts";
 
 const D_IN = 7;
@@ -63,6 +63,27 @@ describe("foldInputScale", () => {
 		expect(() => foldInputScale({ ...trained, normalize_activations: "layer_norm" }, 2)).toThrow(
 			"layer_norm",
 		);
+	});
+});
+
+describe("foldScales", () => {
+	const transcoder = withSkip(randomTopK(D_IN, D_SAE, K), 5);
+	const columns = (width: number, seed: number) =>
+		randomTensor([width], randomStream(seed)).data.map((value) => value + 1.5);
+	const at = (scale: number | Float32Array, i: number) =>
+		typeof scale === "number" ? scale : scale[i % scale.length]!;
+
+	test.each([
+		["numbers", 0.4, 2.5],
+		["one for each column", columns(D_IN, 1), columns(5, 2)],
+	])("a transcoder with a skip connection takes raw inputs to raw targets: %s", (_, input, target) => {
+		const scaled = x.map((value, i) => value * at(input, i));
+		const unfolded = encodeTopK(transcoder, scaled, ROWS, K);
+		const wanted = decode(transcoder, unfolded, scaled).map((value, i) => value / at(target, i));
+		const folded = foldScales(transcoder, input, target);
+		const codes = encodeTopK(folded, x, ROWS, K);
+		expect(codes.index).toEqual(unfolded.index);
+		expectClose(decode(folded, codes, x), wanted, 1e-4);
 	});
 });
 

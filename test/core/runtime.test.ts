@@ -4,7 +4,7 @@ import { openGpu } from "../../core/gpu/device.ts";
 import { openRuntime } from "../../core/runtime.ts";
 import type { Codes, SaeModel } from "../../core/sae.ts";
 import { Gpu } from "../../kernels/gpu.ts";
-import { randomStream, randomTensor, randomTopK } from "../reference/models.ts";
+import { randomStream, randomTensor, randomTopK, withSkip } from "../reference/models.ts";
 import { decode, encodeTopK } from "../reference/topk.ts";
 
 let gpu: Gpu;
@@ -92,6 +92,32 @@ describe("encode and decode", () => {
 	});
 });
 
+describe("a skip connection", () => {
+	const model = withSkip(randomTopK(17, 130, 4), 21);
+
+	test.each([1, 9, 30])("adds what it makes of the inputs, %p rows at a time", async (maxRows) => {
+		const half = new Float16Array(rowsFor(model, 20));
+		const x = Float32Array.from(half);
+		const runtime = await openRuntime(gpu, model, spec(4), maxRows);
+		expect(runtime.d_out).toBe(21);
+		const codes = await runtime.encode(x, 20);
+		expectCodes(codes, encodeTopK(model, x, 20, 4));
+		const expected = decode(model, codes, x);
+		expectNear(await runtime.decode(codes, x), expected);
+		expectNear(await runtime.decode(codes, new Uint16Array(half.buffer)), expected);
+		runtime.close();
+	});
+
+	test("can't be decoded without as many inputs as codes", async () => {
+		const runtime = await openRuntime(gpu, model, spec(4), 9);
+		const x = rowsFor(model, 3);
+		const codes = await runtime.encode(x, 3);
+		await expect(runtime.decode(codes)).rejects.toThrow("decode them with their inputs");
+		await expect(runtime.decode(codes, x.subarray(17))).rejects.toThrow("3 input rows of 17 values, not 34");
+		runtime.close();
+	});
+});
+
 describe("codes from elsewhere", () => {
 	const model = randomTopK(17, 130, 2);
 
@@ -143,12 +169,10 @@ describe("codes from elsewhere", () => {
 describe("refuses", () => {
 	const model = randomTopK(17, 130, 2);
 
-	test("rows that each need a scale of their own, and k out of range", async () => {
+	test("rows that each need a scale of their own, and a k of nothing", async () => {
 		const normalised = { ...model, normalize_activations: "layer_norm" } as const;
 		await expect(openRuntime(gpu, normalised, spec(2))).rejects.toThrow("layer_norm");
-		for (const k of [0, 513]) {
-			await expect(openRuntime(gpu, model, spec(k))).rejects.toThrow(`between 1 and 512, got ${k}`);
-		}
+		await expect(openRuntime(gpu, model, spec(0))).rejects.toThrow("k must be at least 1, got 0");
 	});
 
 	test("what the device can't hold", async () => {

@@ -18,6 +18,24 @@ export function randomTensor(shape: readonly number[], random: () => number, sca
 	return { shape, data: Float32Array.from({ length }, () => (random() * 2 - 1) * scale) };
 }
 
+/** The same SAE as a transcoder with a skip connection, to targets of another width. */
+export function withSkip(model: SaeModel, d_out: number, seed = 1): SaeModel {
+	const random = randomStream(seed);
+	const { d_in, d_sae, tensors } = model;
+	return {
+		...model,
+		architecture: "transcoder",
+		d_out,
+		apply_b_dec_to_input: false,
+		tensors: {
+			...tensors,
+			W_dec: randomTensor([d_sae, d_out], random),
+			b_dec: randomTensor([d_out], random),
+			W_skip: randomTensor([d_out, d_in], random),
+		},
+	};
+}
+
 /** A TopK SAE with random weights and unit decoder rows. */
 export function randomTopK(d_in: number, d_sae: number, k: number, seed = 1): SaeModel {
 	const random = randomStream(seed);

@@ -40,18 +40,24 @@ export function encodeTopK(model: SaeModel, x: ArrayLike<number>, rows: number, 
 	return { rows, offsets, index: Uint32Array.from(index), value: Float32Array.from(value) };
 }
 
-/** Reconstructions [rows, d_in]. */
-export function decode(model: SaeModel, codes: Codes): Float64Array {
-	const { d_in, tensors } = model;
+/** Reconstructions [rows, d_out], of inputs `x` [rows, d_in] where there is a skip connection. */
+export function decode(model: SaeModel, codes: Codes, x?: ArrayLike<number>): Float64Array {
+	const { d_in, d_out = d_in, tensors } = model;
+	const W_skip = tensors.W_skip?.data;
 	const W_dec = tensors.W_dec!.data;
 	const b_dec = tensors.b_dec!.data;
-	const out = new Float64Array(codes.rows * d_in);
+	const out = new Float64Array(codes.rows * d_out);
 	for (let row = 0; row < codes.rows; row++) {
-		const target = out.subarray(row * d_in, (row + 1) * d_in);
+		const target = out.subarray(row * d_out, (row + 1) * d_out);
 		target.set(b_dec);
+		if (W_skip) {
+			for (let i = 0; i < d_out * d_in; i++) {
+				target[Math.floor(i / d_in)]! += W_skip[i]! * x![row * d_in + (i % d_in)]!;
+			}
+		}
 		for (let entry = codes.offsets[row]!; entry < codes.offsets[row + 1]!; entry++) {
-			const start = codes.index[entry]! * d_in;
-			for (let i = 0; i < d_in; i++) target[i]! += codes.value[entry]! * W_dec[start + i]!;
+			const start = codes.index[entry]! * d_out;
+			for (let i = 0; i < d_out; i++) target[i]! += codes.value[entry]! * W_dec[start + i]!;
 		}
 	}
 	return out;

@@ -3,13 +3,13 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import type { TrainingSpec } from "../../../core/architecture.ts";
 import { openGpu } from "../../../core/gpu/device.ts";
 import { TrainStep } from "../../../core/train/step.ts";
-import type { Gpu } from "../../../kernels/gpu.ts";
+import { Gpu } from "../../../kernels/gpu.ts";
 import { forward } from "../../reference/loss.ts";
 import { randomStream } from "../../reference/models.ts";
 import { select } from "../../reference/selection.ts";
 import { spreadOf } from "../../reference/vectors.ts";
 import { readState, SETTINGS } from "./agreement.ts";
-import { arraysOf, randomState, topkSpec } from "./specs.ts";
+import { arraysOf, families, randomState, topkSpec } from "./specs.ts";
 
 let gpu: Gpu;
 beforeAll(async () => {
@@ -49,6 +49,50 @@ test("the same steps give the same bits, also when a state is read and put back 
 	expect(await readState(resumed)).toEqual(expected);
 	expect((await resumed.report()).dead).toBeGreaterThan(0);
 	for (const step of [whole, again, first, resumed]) step.close();
+});
+
+describe("dense matrices", () => {
+	const sizes = { d_in: 17, d_out: 17, d_sae: 130 };
+	test.each(["skip_transcoder", "archetypal"])(
+		"%s: a state that is put back goes on with the same bits",
+		async (name) => {
+			const { spec, sizes: own } = families(sizes)[name]!;
+			const { d_in, d_out, d_sae } = own;
+			const separate = d_out !== d_in;
+			const shape = { d_in, d_out: separate ? d_out : undefined, d_sae, rows: SHAPE.rows };
+			const create = () =>
+				TrainStep.create(gpu, spec, { ...shape, format: "float32", clip: true, averaged: true });
+			const rows = (width: number) =>
+				Float32Array.from({ length: SHAPE.rows * width }, () => 2 * random() - 1);
+			const batches = [0, 1].map(() => ({ inputs: rows(d_in), targets: separate ? rows(d_out) : undefined }));
+			const [whole, resumed] = [await create(), await create()];
+			whole.restore(arraysOf(spec, randomState(spec, own, random)), settings.dead_after);
+			whole.run(batches[0]!, { ...settings, ema: 0.5 }, false);
+			resumed.restore(await readState(whole), settings.dead_after);
+			// What is seen by looking is what the step begins from.
+			const seen = await resumed.evaluate(batches[1]!, settings);
+			for (const step of [whole, resumed]) step.run(batches[1]!, { ...settings, update: 2, ema: 0.5 }, false);
+			expect((await whole.report()).squaredError).toBe(seen.squaredError);
+			expect(await readState(resumed)).toEqual(await readState(whole));
+			for (const step of [whole, resumed]) step.close();
+		},
+	);
+
+	test("are refused where they have no meaning or don't fit", async () => {
+		const { skip_transcoder, archetypal } = families(sizes);
+		const refused = (spec: TrainingSpec, message: string) =>
+			expect(TrainStep.create(gpu, spec, SHAPE)).rejects.toThrow(message);
+		const without = (spec: TrainingSpec, name: string) => ({
+			...spec,
+			parameters: spec.parameters.filter((parameter) => parameter.name !== name),
+		});
+		await refused(skip_transcoder!.spec, "targets that are others than the inputs");
+		await refused(without(archetypal!.spec, "mixture"), "mixture has to be [d_sae, 32], not missing");
+		const { decoder: _, ...plain } = archetypal!.spec;
+		await refused(plain, "candidates is an archetypal decoder's");
+		const small = new Gpu({ device: gpu.device, info: gpu.info, keepAlive: [] }, 50_000);
+		await expect(TrainStep.create(small, archetypal!.spec, SHAPE)).rejects.toThrow("don't fit in one buffer");
+	});
 });
 
 describe("a row that is not finite", () => {

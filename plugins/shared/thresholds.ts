@@ -1,10 +1,11 @@
 /** SAEs that select over a batch in training, and by thresholds afterwards. */
 import type { Core, InferenceSpec, SaeModel, Tensor } from "saeflow";
 
-/** f = z where z passes the latent's own threshold; with a k, the k largest positive ones instead. */
+/** f = z where z is positive and passes the latent's own threshold; with a k, the k largest positive ones instead. */
 export function thresholdInference(k?: number): InferenceSpec {
 	if (k !== undefined) return { select: { kind: "topk", k } };
-	return { select: { kind: "all" }, activation: { keep: "z > threshold", value: "z", dz: "1.0" } };
+	const keep = "z > max(threshold, 0.0)";
+	return { select: { kind: "all" }, activation: { keep, value: "z", dz: "1.0" } };
 }
 
 /**

@@ -91,8 +91,8 @@ export function rowScales(
 	{ layers: scales }: Scales,
 	layers: Uint32Array | undefined,
 ): Float32Array | undefined {
-	if (!scales) return undefined;
-	return Float32Array.from(layers!, (layer) => {
+	if (!scales || !layers) return undefined;
+	return Float32Array.from(layers, (layer) => {
 		const scale = scales[layer];
 		if (scale) return scale;
 		throw new core.SaeError(

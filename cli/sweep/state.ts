@@ -135,5 +135,6 @@ export async function readLog(folder: string, group: number): Promise<LogRow[]> 
 /** Clears the way for a group that begins, or lets the log of one that goes on continue on a line of its own. */
 export async function openGroup(folder: string, group: number, resume: boolean): Promise<void> {
 	if (resume) return appendFileSync(metricsFile(folder, group), "\n");
-	await Promise.all([checkpointFile, metricsFile].map((file) => rm(file(folder, group), { force: true })));
+	await rm(checkpointFile(folder, group), { force: true });
+	await Bun.write(metricsFile(folder, group), "");
 }

@@ -21,7 +21,9 @@ export interface SweepTable {
 	readonly heldOut: boolean;
 }
 
-const NEEDED = ["sae", "architecture", "d_sae", "fvu", "l0"];
+const TRAINED = ["fvu", "l0"] as const;
+const HELD_OUT = ["eval_fvu", "eval_l0"] as const;
+const NEEDED = ["sae", "architecture", "d_sae", ...TRAINED];
 
 /** @throws SaeError for a table that lacks a column, or has no SAE with figures. */
 export async function readSweepTable({ schema, batches }: RecordStream): Promise<SweepTable> {
@@ -39,18 +41,18 @@ export async function readSweepTable({ schema, batches }: RecordStream): Promise
 			rows.push(Object.fromEntries(columns.map((name, i) => [name, cell(vectors[i]!.get(row))])));
 		}
 	}
-	const measured = rows.filter(({ fvu }) => fvu !== null);
-	const heldOut = measured.every(
-		({ eval_fvu = null, eval_l0 = null }) => eval_fvu !== null && eval_l0 !== null,
-	);
-	const [fvu, l0] = heldOut ? ["eval_fvu", "eval_l0"] : ["fvu", "l0"];
+	const has = (row: MetricRow, names: readonly string[]) =>
+		names.every((name) => (row[name] ?? null) !== null);
+	const measured = rows.filter((row) => has(row, TRAINED) || has(row, HELD_OUT));
+	const heldOut = measured.every((row) => has(row, HELD_OUT));
+	const [fvu, l0] = heldOut ? HELD_OUT : TRAINED;
 	const points = measured
 		.map((row) => ({
 			row,
 			architecture: String(row.architecture),
 			d_sae: Number(row.d_sae),
-			l0: Number(row[l0!]),
-			fvu: Number(row[fvu!]),
+			l0: Number(row[l0]),
+			fvu: Number(row[fvu]),
 		}))
 		.filter((point) =>
 			[point.d_sae, point.l0, point.fvu].every((value) => value > 0 && Number.isFinite(value)),

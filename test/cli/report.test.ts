@@ -127,6 +127,12 @@ describe("sae report pareto", () => {
 		expect(stdout).toContain("FVU and L0 on the last batch of training.");
 	});
 
+	test("does without figures of training", async () => {
+		const rows = lawful("topk", [64], [4, 8]).map((row) => ({ ...row, fvu: null, l0: null }));
+		const { stdout } = await sae(["report", "pareto", await writeTable("held.arrow", rows)]);
+		expect(stdout).toContain("4 SAEs; FVU and L0 on held-out rows.");
+	});
+
 	test("shows the law that the SAEs follow", async () => {
 		const table = await writeTable("laws.arrow", lawful("topk", SIZES, SPARSITIES));
 		const { stdout, stderr } = await sae(["report", "pareto", table]);

@@ -92,5 +92,6 @@ function withBudget(o: Options, d_out: number): TrainingSpec {
 		parameters: unitParameters("mean"),
 		apply_b_dec_to_input: true,
 		loss: [reconstruction({ kind: "batch_topk", k: o.k }), ...auxK(o, d_out)],
+		norm_blocks: o.sources,
 	};
 }

@@ -11,6 +11,14 @@ export const inputOption = z
 	.meta({ hint: "FILE" })
 	.describe("Arrow stream or file to read; stdin by default");
 
+/** The option that names rows to evaluate on while training. */
+export const evaluationOption = z
+	.string()
+	.min(1)
+	.optional()
+	.meta({ hint: "FILE" })
+	.describe("Arrow file of other rows to evaluate on, instead of --eval-rows held out");
+
 /**
  * The stream of a file, or of stdin for `-`.
  * @param kinds what the verb can use. A stream that does not say what it is, e.g. one from pyarrow, is accepted.

@@ -7,7 +7,7 @@ import type { TrainerContribution } from "../../core/plugin.ts";
 import { META } from "../../core/stream.ts";
 import { TRAINER } from "../../core/train-saes.ts";
 import { defineVerb } from "../command.ts";
-import { inputOption } from "../input.ts";
+import { evaluationOption, inputOption } from "../input.ts";
 import { outputOptions, withOutput } from "../output.ts";
 import { findContribution } from "../plugins.ts";
 import { EXPANSION } from "../sae-spec.ts";
@@ -63,6 +63,7 @@ export default defineVerb({
 			.string()
 			.optional()
 			.describe("Column of vectors to train on; by default `activation` or the only one"),
+		eval: evaluationOption,
 		resume: z.boolean().default(false).describe("Go on with the sweep in --out"),
 		overwrite: z.boolean().default(false).describe("Start over where --out already holds a sweep"),
 		metrics: outputOptions.out,
@@ -99,6 +100,7 @@ export default defineVerb({
 			folder: out,
 			input,
 			column,
+			evaluation: options.eval,
 			saes,
 			trainer: trainer.contribution,
 			options: { ...(trainer.options as object), seed: options.seed[0]! },

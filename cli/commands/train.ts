@@ -8,7 +8,7 @@ import { columnNames, LAYER_COLUMN } from "../../core/columns.ts";
 import { usageError } from "../../core/errors.ts";
 import { TRAINER } from "../../core/train-saes.ts";
 import { definePluginVerb } from "../command.ts";
-import { inputOption, openInput } from "../input.ts";
+import { evaluationOption, inputOption, openInput } from "../input.ts";
 import { findContribution } from "../plugins.ts";
 import { EXPANSION } from "../sae-spec.ts";
 
@@ -65,6 +65,7 @@ export default definePluginVerb({
 			.boolean()
 			.default(false)
 			.describe("One SAE for several layers: scale each layer's rows by themselves, by the column layer"),
+		eval: evaluationOption,
 		resume: z.boolean().default(false).describe("Go on from the training state in --out"),
 		overwrite: z.boolean().default(false).describe("Start over where --out already holds a run"),
 		init_from: z.string().optional().meta({ hint: "SAE" }).describe("Start from the weights of this SAE"),
@@ -114,10 +115,11 @@ export default definePluginVerb({
 			options.tensorboard === undefined
 				? []
 				: [(await import("../../core/sinks/tensorboard.ts")).tensorboardSink(options.tensorboard)];
-		await withMetrics({ out: options.metrics, format: options.format }, sinks, context, (report) =>
+		await withMetrics({ out: options.metrics, format: options.format }, sinks, context, async (report) =>
 			contribution.train(
 				{
 					stream,
+					evaluation: options.eval === undefined ? undefined : await openInput(options.eval, ["activations"]),
 					saes,
 					checkpoint,
 					resume,

@@ -5,6 +5,7 @@ import { usageError } from "../../core/errors.ts";
 import { freeMemory } from "../../core/gpu/memory.ts";
 import type { Context, TrainerContribution } from "../../core/plugin.ts";
 import type { SaeJob } from "../../core/train/job.ts";
+import { openInput } from "../input.ts";
 import { makeJob } from "../train-jobs.ts";
 import type { GridSae } from "./grid.ts";
 import { bytesText, packGroups } from "./groups.ts";
@@ -28,6 +29,8 @@ export interface Sweep {
 	readonly folder: string;
 	readonly input: SweepInput;
 	readonly column: string | undefined;
+	/** File of rows to evaluate on. */
+	readonly evaluation: string | undefined;
 	readonly saes: readonly GridSae[];
 	readonly trainer: TrainerContribution;
 	/** The trainer's. */
@@ -113,7 +116,7 @@ async function planGroups(sweep: Sweep, jobs: ReadonlyMap<string, SaeJob>): Prom
 }
 
 async function trainGroup(
-	{ folder, input, column, trainer, options, context, resume }: Sweep,
+	{ folder, input, column, evaluation, trainer, options, context, resume }: Sweep,
 	jobs: ReadonlyMap<string, SaeJob>,
 	group: Group,
 	number: number,
@@ -127,6 +130,7 @@ async function trainGroup(
 	const job = {
 		stream: await input.open(),
 		columns: column === undefined ? undefined : [column],
+		evaluation: evaluation === undefined ? undefined : await openInput(evaluation, ["activations"]),
 		saes: Object.keys(group.saes).map((name) => jobs.get(name)!),
 		checkpoint,
 		resume: goesOn,

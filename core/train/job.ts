@@ -66,6 +66,8 @@ export interface TrainJob {
 	readonly targets?: readonly string[] | undefined;
 	/** Column with the number of each row's layer: every layer's rows are scaled by themselves. */
 	readonly layers?: string | undefined;
+	/** Rows to evaluate on, from the same columns; else the trainer may hold rows of `stream` out. */
+	readonly evaluation?: RecordStream | undefined;
 	readonly saes: readonly SaeJob[];
 	/** The run's training state; written now and then, and read when `resume` is set. */
 	readonly checkpoint: string;

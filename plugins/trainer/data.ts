@@ -1,5 +1,5 @@
 /** The rows of a run: a sample to start from, rows held out, and the batches to train on, until it is stopped. */
-import type { Core, RowBatch, RunState, TrainJob, WholeRows } from "saeflow";
+import type { Core, RecordStream, RowBatch, RunState, TrainJob, WholeRows } from "saeflow";
 import type { TrainerOptions } from "../trainer.ts";
 import { until } from "./until.ts";
 
@@ -56,12 +56,15 @@ export async function openRows(
 ): Promise<TrainingRows> {
 	const { SaeError, EXIT } = core;
 	const columns = columnsOf(core, job);
+	const how = {
+		columns: columns.inputs,
+		targets: columns.targets,
+		layers: columns.layers,
+		batchSize: options.batch_size,
+	};
 	const reader = until(
 		core.readRows(job.stream, {
-			columns: columns.inputs,
-			targets: columns.targets,
-			layers: columns.layers,
-			batchSize: options.batch_size,
+			...how,
 			shuffleBlock: options.shuffle_buffer,
 			seed: options.seed,
 			start: resumed?.position ?? 0,
@@ -69,6 +72,9 @@ export async function openRows(
 		}),
 		signal,
 	);
+	if (job.evaluation && options.eval_rows > 0) {
+		throw core.usageError("rows to evaluate on come from --eval or are held out by --eval-rows, not both");
+	}
 	const held = resumed ? 0 : Math.floor(options.eval_rows / options.batch_size);
 	if (!resumed && options.eval_rows > 0) {
 		if (held === 0) {
@@ -79,7 +85,7 @@ export async function openRows(
 		}
 		if (core.repeats(job.stream.schema)) {
 			throw new SaeError(
-				"the stream repeats its rows (--epochs), so none of them can be held out with --eval-rows; evaluate afterwards with sae eval",
+				"the stream repeats its rows (--epochs), so none of them can be held out with --eval-rows; name other rows with --eval",
 				EXIT.usage,
 			);
 		}
@@ -97,6 +103,7 @@ export async function openRows(
 			`the stream has too few rows: ${kept.length} batches of ${options.batch_size}, ${held + 1} are needed (a smaller --batch-size needs fewer)`,
 		);
 	}
+	const evaluation = job.evaluation && !resumed ? await wholeBatches(core, job.evaluation, how) : undefined;
 	const [first] = kept;
 	const widths = first ? { inputs: first.widths, targets: first.targets?.widths } : widthsOf(resumed!.scales);
 	if (resumed) checkWidths(core, widthsOf(resumed.scales), widths);
@@ -105,10 +112,24 @@ export async function openRows(
 		columns,
 		widths,
 		type: first?.type ?? "float32",
-		heldOut: resumed?.heldOut ?? wholeRows(kept.slice(0, held)),
+		heldOut: resumed?.heldOut ?? evaluation ?? wholeRows(kept.slice(0, held)),
 		sample: wholeRows(resumed ? [] : training),
 		batches: chain(training, reader),
 	};
+}
+
+/** All rows of a stream that fill whole batches. */
+async function wholeBatches(
+	core: Core,
+	stream: RecordStream,
+	how: Omit<Parameters<Core["readRows"]>[1], "dropShort">,
+): Promise<WholeRows> {
+	const batches: Batch[] = [];
+	for await (const batch of core.readRows(stream, { ...how, dropShort: true })) batches.push(copied(batch));
+	if (batches.length === 0) {
+		throw new core.SaeError(`the rows to evaluate on are less than one batch of ${how.batchSize}`);
+	}
+	return wholeRows(batches);
 }
 
 function columnsOf(

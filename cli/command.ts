@@ -27,6 +27,8 @@ export interface VerbSpec<O extends z.ZodObject = z.ZodObject> {
 	readonly options: O;
 	/** Which options are given as plain words, in order. Only the last may be variadic. */
 	readonly positionals?: readonly { readonly key: string & keyof O["shape"]; readonly variadic?: boolean }[];
+	/** Options that mean nothing with this contribution, which then are not offered and not given. */
+	omits?(contribution: Contribution): readonly (string & keyof O["shape"])[];
 	/** Further contributions whose options the verb takes, e.g. the trainer of `train`. */
 	also?(): Promise<readonly Contribution[]>;
 }
@@ -152,8 +154,12 @@ async function wordsOf(kind: ContributionKind): Promise<{ word: string; summary:
 async function groupsOf(spec: VerbSpec, chosen: Contribution | undefined): Promise<OptionGroup[]> {
 	const also = (await spec.also?.()) ?? [];
 	const contributions = chosen ? [chosen, ...also] : also;
+	const omitted: readonly string[] = (chosen && spec.omits?.(chosen)) ?? [];
 	return [
-		{ schema: spec.options, positionals: spec.positionals ?? [] },
+		{
+			schema: spec.options.omit(Object.fromEntries(omitted.map((key) => [key, true])) as Record<never, true>),
+			positionals: (spec.positionals ?? []).filter(({ key }) => !omitted.includes(key)),
+		},
 		...contributions.map(
 			(contribution): OptionGroup => ({
 				schema: contribution.options,

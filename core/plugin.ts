@@ -102,13 +102,21 @@ export interface EvaluatorContribution<O = AnyOptions> extends ContributionBase<
 	): Promise<MetricRow[]>;
 }
 
+/** An evaluator of rows by themselves: no SAE takes part. */
+export interface RowsEvaluatorContribution<O = AnyOptions> extends ContributionBase<O> {
+	readonly kind: "evaluator";
+	readonly input: "rows";
+	evaluate(input: { readonly stream: RecordStream }, options: O, context: Context): Promise<MetricRow[]>;
+}
+
 export type Contribution =
 	| SourceContribution
 	| ArchitectureContribution
 	| TrainerContribution
 	| ExporterContribution
 	| ImporterContribution
-	| EvaluatorContribution;
+	| EvaluatorContribution
+	| RowsEvaluatorContribution;
 
 export type ContributionKind = Contribution["kind"];
 

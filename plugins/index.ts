@@ -33,5 +33,10 @@ export const plugins: readonly PluginEntry[] = [
 		provides: ["evaluator:reconstruction"],
 		load: () => import("./eval-reconstruction.ts"),
 	},
+	{
+		name: "eval-layer-distance",
+		provides: ["evaluator:layer-distance"],
+		load: () => import("./eval-layer-distance.ts"),
+	},
 	{ name: "eval-recovery", provides: ["evaluator:recovery"], load: () => import("./eval-recovery.ts") },
 ];

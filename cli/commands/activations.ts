@@ -1,7 +1,9 @@
 /** `sae activations SOURCE`: what a source reads or makes, as a stream. */
 import { Schema } from "apache-arrow";
 import { z } from "zod";
+import { keepLayers } from "../../core/layers.ts";
 import { META } from "../../core/stream.ts";
+import { readNumber } from "../argv.ts";
 import { definePluginVerb } from "../command.ts";
 import { outputOptions, writeOutput } from "../output.ts";
 
@@ -23,12 +25,24 @@ export default definePluginVerb({
 			.default(0)
 			.meta({ hint: "ROW" })
 			.describe("Begin at this row of the source's order; a resumed reader says where it was"),
+		layers: z
+			.preprocess(numbersOf, z.array(z.int().min(0)).min(1))
+			.optional()
+			.meta({ hint: "N,..." })
+			.describe("Only rows of these layers, by the column layer; they are numbered anew"),
 		...outputOptions,
 	}),
 	async run({ options, chosen, context }) {
-		const source = await chosen.contribution.open(chosen.options, context);
+		const opened = await chosen.contribution.open(chosen.options, context);
+		const source = options.layers ? keepLayers(opened, options.layers) : opened;
 		const metadata = new Map([...source.schema.metadata, [META.command, context.command]]);
 		const schema = new Schema(source.schema.fields, metadata);
 		await writeOutput({ schema, batches: source.batches(options.start) }, options, context);
 	},
 });
+
+/** `3,4,5` or `3 4 5`, as words or in a run file. */
+function numbersOf(given: unknown): unknown {
+	if (typeof given !== "string") return [given].flat();
+	return given.split(/[ ,]+/).map((text) => readNumber(text) ?? text);
+}

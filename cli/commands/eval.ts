@@ -1,7 +1,7 @@
 /** `sae eval EVALUATOR SAE`: one figure or many about an SAE. */
 import { z } from "zod";
 import { usageError } from "../../core/errors.ts";
-import type { MetricRow } from "../../core/plugin.ts";
+import type { Context, EvaluatorContribution, MetricRow } from "../../core/plugin.ts";
 import { META } from "../../core/stream.ts";
 import { definePluginVerb } from "../command.ts";
 import { openInput } from "../input.ts";
@@ -11,36 +11,55 @@ import { saeOptions, saePositionals } from "../sae.ts";
 
 export default definePluginVerb({
 	name: "eval",
-	summary: "measures how good a sparse autoencoder is",
+	summary: "measures how good a sparse autoencoder is, or what its data are like",
 	details: "One row per result. Compare SAEs on the same rows and at the same L0 only.",
 	examples: [
 		{ command: "sae activations file held-out.npy | sae eval reconstruction my-sae" },
 		{ command: "sae eval reconstruction my-sae held-out.arrow --per-latent latents.arrow --format json" },
 		{ command: "sae eval recovery toy-sae --truth features.safetensors" },
+		{ command: "sae eval layer-distance layers.arrow --format json" },
 	],
 	plugin: { kind: "evaluator", optional: false },
+	omits: (evaluator) => (evaluator.kind === "evaluator" && evaluator.input === "rows" ? ["sae"] : []),
 	positionals: saePositionals,
 	options: z.object({ ...saeOptions, ...outputOptions }),
 	async run({ options, chosen, context }) {
-		const [{ columnTypes, tableBatch, tableSchema }, { loadSae }] = await Promise.all([
-			import("../../core/arrow/metrics.ts"),
-			import("../../core/load.ts"),
-		]);
+		const { columnTypes, tableBatch, tableSchema } = await import("../../core/arrow/metrics.ts");
 		const { contribution } = chosen;
-		if (contribution.input === "none" && options.input !== "-") {
-			throw usageError(`the evaluator ${contribution.name} reads no stream; leave ${options.input} out`);
-		}
-		const model = await loadSae(options.sae, registry);
-		const input =
-			contribution.input === "stream"
-				? { model, stream: await openInput(options.input, ["activations", "latents"]) }
-				: { model };
-		const results = await contribution.evaluate(input, chosen.options, context);
-		const rows = formatOf(options) === "table" ? sideways(results) : results;
+		const results =
+			contribution.input === "rows"
+				? await contribution.evaluate(
+						{ stream: await openInput(options.input, ["activations"]) },
+						chosen.options,
+						context,
+					)
+				: await evaluateSae(contribution, options, chosen.options, context);
+		const rows = formatOf(options) === "table" && isWide(results) ? sideways(results) : results;
 		const schema = tableSchema(columnTypes(rows), "metrics", { [META.command]: context.command });
 		await writeOutput({ schema, batches: once(tableBatch(schema, rows)) }, options, context);
 	},
 });
+
+async function evaluateSae(
+	evaluator: EvaluatorContribution,
+	{ sae, input }: { readonly sae: string; readonly input: string },
+	options: unknown,
+	context: Context,
+): Promise<MetricRow[]> {
+	if (evaluator.input === "none" && input !== "-") {
+		throw usageError(`the evaluator ${evaluator.name} reads no stream; leave ${input} out`);
+	}
+	const { loadSae } = await import("../../core/load.ts");
+	const model = await loadSae(sae, registry);
+	if (evaluator.input === "none") return evaluator.evaluate({ model }, options, context);
+	const stream = await openInput(input, ["activations", "latents"]);
+	return evaluator.evaluate({ model, stream }, options, context);
+}
+
+/** Whether there are more figures than rows. */
+function isWide(rows: readonly MetricRow[]): boolean {
+	return rows.length < Object.keys(rows[0] ?? {}).length;
+}
 
 /** A line per figure, which reads better than many columns: rows that have a name become columns of that name. */
 function sideways(rows: readonly MetricRow[]): MetricRow[] {

@@ -16,8 +16,8 @@ export interface EvaluatorSubject extends Subject, BenchOptions {
 
 /**
  * Checks an evaluator: it gives rows with the same keys, whose numbers are finite, the same ones again, and leaves the
- * SAE as it is. One that reads a stream refuses rows of another width and a stream without rows, and stops when the
- * command is interrupted.
+ * SAE as it is. One that reads a stream refuses a stream without rows and, where there is an SAE, rows of another width,
+ * and stops when the command is interrupted.
  *
  * @throws Error that says what does not hold.
  */
@@ -26,9 +26,11 @@ export async function checkEvaluator(plugin: Plugin, subject: EvaluatorSubject =
 	const model = subject.model ?? toySae(12, 48, 5);
 	const streamOf = subject.stream ?? ((width: number) => toyStream(toyRows(512, width), width));
 	await withBench(plugin, subject, async ({ context }) => {
-		const reads = contribution.input === "stream";
-		const evaluate = (stream: RecordStream | undefined, chosen = options, within = context) =>
-			contribution.evaluate(stream ? { model, stream } : { model }, chosen, within);
+		const reads = contribution.input !== "none";
+		const evaluate = (stream: RecordStream | undefined, chosen = options, within = context) => {
+			if (contribution.input === "rows") return contribution.evaluate({ stream: stream! }, chosen, within);
+			return contribution.evaluate(stream ? { model, stream } : { model }, chosen, within);
+		};
 		const run = () => evaluate(reads ? streamOf(model.d_in) : undefined);
 
 		const before = JSON.stringify(model);
@@ -48,10 +50,12 @@ export async function checkEvaluator(plugin: Plugin, subject: EvaluatorSubject =
 			);
 		}
 		if (!reads) return;
-		await checkRefuses(
-			() => evaluate(streamOf(model.d_in + 1)),
-			`${title}: rows of another width than the SAE's`,
-		);
+		if (contribution.input === "stream") {
+			await checkRefuses(
+				() => evaluate(streamOf(model.d_in + 1)),
+				`${title}: rows of another width than the SAE's`,
+			);
+		}
 		await checkRefuses(
 			() => evaluate(toyStream(new Float32Array(0), model.d_in)),
 			`${title}: a stream without rows`,

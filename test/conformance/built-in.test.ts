@@ -19,6 +19,7 @@ import { writeSafetensors } from "../../core/files/safetensors.ts";
 import { type Gpu, openGpu } from "../../core/gpu/device.ts";
 import type { ContributionKind, Plugin } from "../../core/plugin.ts";
 import { plugins } from "../../plugins/index.ts";
+import { layerStream } from "../plugins/features.ts";
 
 const load = async (name: string): Promise<Plugin> =>
 	(await plugins.find((entry) => entry.name === name)!.load()).default;
@@ -86,6 +87,12 @@ describe("formats", () => {
 
 describe("evaluators", () => {
 	test("reconstruction", async () => checkEvaluator(await load("eval-reconstruction"), { gpu }));
+
+	test("layer-distance", async () => {
+		const shape = { features: 12, active: 3, rows: 512, seed: 1 };
+		const stream = (width: number) => layerStream({ name: "activation", width, scale: 1 }, shape, 2);
+		await checkEvaluator(await load("eval-layer-distance"), { gpu, stream });
+	});
 
 	test("recovery", async () => {
 		const truth = join(folder, "truth.safetensors");

@@ -19,6 +19,7 @@ export const plugins: readonly PluginEntry[] = [
 	},
 	{ name: "crosscoder", provides: ["architecture:crosscoder"], load: () => import("./crosscoder.ts") },
 	{ name: "transcoder", provides: ["architecture:transcoder"], load: () => import("./transcoder.ts") },
+	{ name: "archetypal", provides: ["architecture:archetypal"], load: () => import("./archetypal.ts") },
 	{ name: "product-keys", provides: ["architecture:product-keys"], load: () => import("./product-keys.ts") },
 	{ name: "trainer", provides: ["trainer:adam"], load: () => import("./trainer.ts") },
 	{ name: "file", provides: ["source:file"], load: () => import("./source-file.ts") },

@@ -5,12 +5,13 @@ import { meanRow } from "./centre.ts";
 
 /** Multiplications to spend on it, about ten seconds, which bounds the rows that are looked at and the rounds. */
 const BUDGET = 8e9;
-const FEWEST_ROUNDS = 3;
+/** Rounds that rows are left out for, and the most that there are. */
+const WANTED_ROUNDS = 3;
 const MOST_ROUNDS = 20;
 
 /**
  * `n` centres [n, width] of the first rows of `data` [rows, width], less the mean of all: as many rows as the budget
- * allows, but at least one per centre.
+ * allows, but at least one per centre, and at least one round.
  *
  * @throws SaeError when there are fewer rows than centres.
  */
@@ -22,12 +23,12 @@ export function kMeans(data: Float32Array, width: number, n: number, rng: Counte
 		);
 	}
 	const round = n * width;
-	const affordable = Math.floor(BUDGET / ((1 + FEWEST_ROUNDS) * round));
+	const affordable = Math.floor(BUDGET / ((1 + WANTED_ROUNDS) * round));
 	const rows = Math.min(available, Math.max(n, affordable));
 	const mean = meanRow(data, width);
 	const points = Float64Array.from(data.subarray(0, rows * width), (value, i) => value - mean[i % width]!);
 	const centres = start(points, width, n, rng);
-	const rounds = Math.min(MOST_ROUNDS, Math.max(FEWEST_ROUNDS, Math.floor(BUDGET / (rows * round)) - 1));
+	const rounds = Math.min(MOST_ROUNDS, Math.max(1, Math.floor(BUDGET / (rows * round)) - 1));
 	const nearest = new Int32Array(rows).fill(-1);
 	for (let i = 0; i < rounds && assign(points, centres, width, nearest); i++) {
 		move(points, centres, width, nearest);

@@ -17,6 +17,7 @@ const WEIGHTS = { W_enc: ["d_in", "d_sae"], W_dec: ["d_sae", "d_in"], b_dec: ["d
 const BIASED = { ...WEIGHTS, b_enc: ["d_sae"] } as const;
 const WITH_THRESHOLD = { ...BIASED, threshold: ["d_sae"] } as const;
 const TRANSCODER = { ...BIASED, W_dec: ["d_sae", "d_out"], b_dec: ["d_out"] } as const;
+const SKIP = { W_skip: ["d_out", "d_in"] } as const;
 
 /** By the name in `cfg.json`. The first ones, and the names, are those of SAELens 6. */
 export const LAYOUTS: Readonly<Record<string, Layout>> = {
@@ -25,12 +26,24 @@ export const LAYOUTS: Readonly<Record<string, Layout>> = {
 	jumprelu: { tensors: WITH_THRESHOLD, settings: [] },
 	gated: { tensors: { ...WEIGHTS, b_gate: ["d_sae"], b_mag: ["d_sae"], r_mag: ["d_sae"] }, settings: [] },
 	transcoder: { tensors: TRANSCODER, settings: [] },
+	skip_transcoder: { tensors: { ...TRANSCODER, ...SKIP }, settings: [], model: "transcoder" },
 	jumprelu_transcoder: {
 		tensors: { ...TRANSCODER, threshold: ["d_sae"] },
 		settings: [],
 		model: "transcoder",
 	},
+	jumprelu_skip_transcoder: {
+		tensors: { ...TRANSCODER, ...SKIP, threshold: ["d_sae"] },
+		settings: [],
+		model: "transcoder",
+	},
 	topk_transcoder: { tensors: TRANSCODER, settings: ["k"], model: "transcoder", own: true },
+	topk_skip_transcoder: {
+		tensors: { ...TRANSCODER, ...SKIP },
+		settings: ["k"],
+		model: "transcoder",
+		own: true,
+	},
 	crosscoder: { tensors: { ...TRANSCODER, threshold: ["d_sae"] }, settings: ["sources"], own: true },
 	groupmax: { tensors: BIASED, settings: ["k"], own: true },
 	"signed-topk": { tensors: BIASED, settings: ["k"], own: true },
@@ -50,8 +63,9 @@ export function nameInFile({ architecture, d_out, metadata, settings, tensors }:
 	const hasTargets = d_out !== undefined || metadata.target_columns !== undefined;
 	const transcodes = hasTargets ? TRANSCODING.includes(architecture) : architecture === "transcoder";
 	if (!transcodes) return architecture;
-	if (settings.k !== undefined) return "topk_transcoder";
-	return tensors.threshold ? "jumprelu_transcoder" : "transcoder";
+	const transcoder = tensors.W_skip ? "skip_transcoder" : "transcoder";
+	if (settings.k !== undefined) return `topk_${transcoder}`;
+	return tensors.threshold ? `jumprelu_${transcoder}` : transcoder;
 }
 
 /** The architecture's name in memory. */

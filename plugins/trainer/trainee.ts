@@ -35,6 +35,11 @@ function planned(core: Core, job: SaeJob, widths: Widths, options: TrainerOption
 	if (options.resample_every > 0 && spec.loss.some(({ select }) => select.kind === "product_keys")) {
 		refuse(`latents of ${job.architecture} share their encoders, so none can start again (--resample-every)`);
 	}
+	if (options.resample_every > 0 && spec.decoder) {
+		refuse(
+			`the decoder of ${job.architecture} is made of others, so no latent can start again (--resample-every)`,
+		);
+	}
 	for (const side of [widths.inputs, widths.targets ?? []]) {
 		const { norm_blocks } = spec;
 		const equal = side.length === norm_blocks && side.every((width) => width === side[0]);

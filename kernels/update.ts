@@ -22,6 +22,8 @@ export interface UpdateRowsShape {
 	readonly threads: number;
 	/** Rows of the batch; code rows of later terms lie behind each other. */
 	readonly rows: number;
+	/** Entries that one workgroup sums in a row; a latent with more is summed in segments of this many, side by side. */
+	readonly segment: number;
 	/** Which matrix: W_dec sums decoder weights · errors, W_enc sums encoder weights · centred inputs. */
 	readonly matrix: "encoder" | "decoder";
 	/** Rows keep unit norm: the gradient's part along the row is removed and the row rescaled. */
@@ -41,12 +43,21 @@ export type Further =
 	/** factor[latent] · each block of the row's columns, brought to norm 1; inverse norms by latent and block. */
 	| { readonly kind: "direction"; readonly blocks: number; readonly columns: number };
 
-/** Entries that one workgroup sums in a row; a latent with more is summed in segments of this many, side by side. */
-export const SEGMENT = 128;
+const SHORTEST_SEGMENT = 128;
+
+/**
+ * Length of segments for lists of `entries` entries in all, such that the sums of the most segments they can need,
+ * `width` numbers each, fit into one buffer of `bytes`.
+ */
+export function segmentLength(entries: number, width: number, bytes: number): number {
+	let length = SHORTEST_SEGMENT;
+	while (mostSegments(entries, length) * width * 4 > bytes) length *= 2;
+	return length;
+}
 
 /** The most segments that `entries` entries can need: a latent has them only beyond one whole segment. */
-export function mostSegments(entries: number): number {
-	return Math.ceil((2 * entries) / SEGMENT);
+export function mostSegments(entries: number, length: number): number {
+	return Math.ceil((2 * entries) / length);
 }
 
 /** WGSL pieces that sum a latent's entries into the registers g0, g1, …, of `width / 4 / threads` vec4 per thread. */
@@ -86,7 +97,9 @@ function summation(shape: Pick<UpdateRowsShape, "width" | "threads" | "rows" | "
  * Bindings: segment offsets [latents + 1] (segments before each latent), segment latents, offsets, entries, source
  * rows, partial [segments, width], uniform { d_sae }. One workgroup per possible segment.
  */
-export function sumSegments(shape: Pick<UpdateRowsShape, "width" | "threads" | "rows" | "matrix">): string {
+export function sumSegments(
+	shape: Pick<UpdateRowsShape, "width" | "threads" | "rows" | "segment" | "matrix">,
+): string {
 	const { lanes, each, column, guarded, declare, sumEntries } = summation(shape);
 	return /* wgsl */ `
 ${GROUP_INDEX}
@@ -104,8 +117,8 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
 	let segment = group_index(group, groups);
 	if (segment >= segment_offsets[size.x]) { return; }
 	let latent = segment_latents[segment];
-	var e = offsets[latent] + (segment - segment_offsets[latent]) * ${SEGMENT}u;
-	let end = min(e + ${SEGMENT}u, offsets[latent + 1u]);
+	var e = offsets[latent] + (segment - segment_offsets[latent]) * ${shape.segment}u;
+	let end = min(e + ${shape.segment}u, offsets[latent + 1u]);
 	${declare}
 	${sumEntries}
 	${unroll(each, (i) => guarded(i, `partial[segment * ${lanes}u + ${column(i)}] = g${i};`))}
@@ -157,7 +170,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
 	${declare}
 	var e = offsets[latent];
 	let end = offsets[latent + 1u];
-	if (end - e <= ${SEGMENT}u) {
+	if (end - e <= ${shape.segment}u) {
 		${sumEntries}
 	} else {
 		let last = segment_offsets[latent + 1u];

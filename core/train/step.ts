@@ -9,6 +9,7 @@ import { type Gpu, GpuError } from "../../kernels/gpu.ts";
 import { CONTROL, REPORT } from "../../kernels/loss.ts";
 import { profile, type Timing } from "../../kernels/profile.ts";
 import { type Dispatch, submit } from "../../kernels/program.ts";
+import { ENTRY_BYTES } from "../../kernels/transpose.ts";
 import { MAX_TERMS, packStep } from "../../kernels/wgsl.ts";
 import type { Selection, TrainingSpec } from "../architecture.ts";
 import type { ParameterStore } from "../gpu/parameters.ts";
@@ -136,7 +137,7 @@ export class TrainStep {
 		const { d_in, d_sae, rows } = shape;
 		return gpu.checked(
 			`training d_sae ${d_sae} at d_in ${d_in} with batches of ${rows} rows`,
-			() => new TrainStep(planWork(gpu, spec, shape, Math.min(rows * d_sae, rows * FIRST_ROOM))),
+			() => new TrainStep(planWork(gpu, spec, shape, firstRoom(gpu, rows, d_sae))),
 		);
 	}
 
@@ -366,6 +367,11 @@ export class TrainStep {
 			stopped: values[REPORT.stopped] === STOPPED_FOR_LOSS,
 		};
 	}
+}
+
+/** Room for codes to begin with, where no binding is too small for it; more is made when it is needed. */
+function firstRoom({ maxBinding }: Gpu, rows: number, d_sae: number): number {
+	return Math.min(rows * d_sae, rows * FIRST_ROOM, Math.floor(maxBinding / (2 * ENTRY_BYTES)));
 }
 
 function compile(work: Work): Programs {

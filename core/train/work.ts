@@ -8,7 +8,7 @@ import { type Layout, planLayout, roundUp, TILE } from "../../kernels/layout.ts"
 import { CONTROL, REPORT } from "../../kernels/loss.ts";
 import type { RowFormat } from "../../kernels/prepare.ts";
 import { ENTRY_BYTES } from "../../kernels/transpose.ts";
-import { mostSegments } from "../../kernels/update.ts";
+import { mostSegments, segmentLength } from "../../kernels/update.ts";
 import { STEP_PARAMS_BYTES } from "../../kernels/wgsl.ts";
 import { type Activation, type LossTerm, RELU, type Size, type TrainingSpec } from "../architecture.ts";
 import { type DenseSize, denseWidth, ParameterStore } from "../gpu/parameters.ts";
@@ -76,6 +76,8 @@ export interface Work extends Plan {
 	readonly codeRows: number;
 	/** Room for entries, fixed and not. */
 	readonly entries: number;
+	/** Entries that are summed in a row. */
+	readonly segment: number;
 	readonly parameters: ParameterStore;
 	readonly buffers: Buffers;
 	/** Entries by latent, and by row of the encoder: the same, unless latents share keys. */
@@ -225,18 +227,24 @@ export function planWork(
 		further.push(buffer);
 		return buffer;
 	};
+	const room = keys === shape.d_sae ? entries : 2 * entries;
+	const segment = segmentLength(room, Math.max(layout.width, layout.outWidth), gpu.maxBinding);
 	const makeLists = (count: number, room: number): Lists => ({
 		count,
 		room,
 		offsets: floats("entries before each list", roundUp(count, TILE) + 1),
 		entries: floats("entries by list", (room * ENTRY_BYTES) / 4),
 		segmentOffsets: floats("segments before each list", count + 1),
-		segmentLatents: floats("list of each segment", mostSegments(room)),
+		segmentLatents: floats("list of each segment", mostSegments(room, segment)),
 		arrived: floats("unordered entries", room * 2),
 		rank: floats("entry ranks", room),
 	});
 	const latents = makeLists(shape.d_sae, entries);
-	const buffers = allocate(gpu, spec, shape, plan, layout, codeRows, entries);
+	const buffers = allocate(gpu, spec, shape, plan, layout, {
+		codeRows,
+		entries,
+		segments: mostSegments(room, segment),
+	});
 	gpu.write(buffers.carry, new Uint32Array([plan.fixedEntries]));
 	for (const [buffer, scales] of [
 		[buffers.columnScales, shape.columnScales],
@@ -252,6 +260,7 @@ export function planWork(
 		layout,
 		codeRows,
 		entries,
+		segment,
 		parameters:
 			parameters ??
 			new ParameterStore(gpu, layout, {
@@ -267,7 +276,7 @@ export function planWork(
 				},
 			}),
 		buffers,
-		lists: { latents, keys: keys === shape.d_sae ? latents : makeLists(keys, 2 * entries) },
+		lists: { latents, keys: keys === shape.d_sae ? latents : makeLists(keys, room) },
 		slots: { count: 0 },
 		constants(...words) {
 			// Whole vectors of four, as kernels declare them.
@@ -300,8 +309,7 @@ function allocate(
 	shape: StepShape,
 	plan: Plan,
 	layout: Layout,
-	codeRows: number,
-	entries: number,
+	{ codeRows, entries, segments }: Record<"codeRows" | "entries" | "segments", number>,
 ) {
 	const { width, outWidth, latents, paddedRows, shards } = layout;
 	const skips = spec.parameters.some(({ name }) => name === "W_skip");
@@ -351,11 +359,7 @@ function allocate(
 		carry: floats("carry", MAX_SLOTS + 1),
 		fired: floats("codes of each latent", latents),
 		/** Sums of the segments of long lists, for one matrix at a time. */
-		partial: floats(
-			"segment sums",
-			mostSegments(keysOf(spec, shape.d_sae) === shape.d_sae ? entries : 2 * entries) *
-				Math.max(width, outWidth),
-		),
+		partial: floats("segment sums", segments * Math.max(width, outWidth)),
 		/** [gradientRows, latents] */
 		vectorGradient: floats("latent vector gradients", plan.gradientRows.length * latents),
 		b_dec_gradient: floats("b_dec gradient", outWidth),

@@ -22,7 +22,6 @@ import {
 	type Further,
 	mostSegments,
 	rowNeedsWeights,
-	SEGMENT,
 	sumSegments,
 	UPDATE_VECTOR,
 	type UpdateRowsShape,
@@ -207,7 +206,7 @@ function segmentDispatches(
 ): Dispatch[] {
 	const { gpu } = work;
 	const counts = work.floats("segments per list", count);
-	const size = work.constants(count, SEGMENT);
+	const size = work.constants(count, work.segment);
 	const groups = Math.ceil(count / 64);
 	return [
 		dispatch(gpu, "count segments", COUNT_SEGMENTS, [offsets, counts, size], groups),
@@ -455,18 +454,18 @@ function rowDispatches(
 	mode: UpdateRowsShape["mode"],
 	state: (shard: number) => Binding,
 ): Dispatch[] {
-	const { gpu, shape, buffers } = work;
+	const { gpu, shape, buffers, segment } = work;
 	const { name, matrix, parameter, lists, source, unitRows, further } = target;
 	const { control, partial } = buffers;
 	const { offsets, entries, segmentOffsets, segmentLatents } = lists;
 	const { width, shards } = parameter;
-	const kind = { width, threads: gpu.rowThreads(width), rows: shape.rows, matrix };
+	const kind = { width, threads: gpu.rowThreads(width), rows: shape.rows, segment, matrix };
 	const segments = dispatch(
 		gpu,
 		`sum segments ${name}`,
 		sumSegments(kind),
 		[segmentOffsets, segmentLatents, offsets, entries, source, partial, work.constants(lists.count)],
-		mostSegments(lists.room),
+		mostSegments(lists.room, segment),
 	);
 	const rowsShape: UpdateRowsShape = { ...kind, unitRows, mode, ...(further && { further: further.part }) };
 	const code = updateRows(rowsShape);

@@ -48,11 +48,13 @@ test("rows in chunks, the last of them short", async () => {
 describe("other selections, in chunks and shards", () => {
 	const sizes = { d_in: 18, d_out: 18, d_sae: 700 };
 	const limit = 128 * 768 * 4;
-	test.each(["batch_topk", "relu_l1", "matryoshka", "msae", "jumprelu_tanh_revival"])("%s", async (name) => {
+	test.each(["batch_topk", "relu_l1"])("%s", async (name) => {
 		await expectAgreement(withLimit(limit), {
 			...families(sizes)[name]!,
 			rows: 150,
 			settings: { dead_after: 150, clip: 0.5 },
+			// Few enough codes for what this device binds.
+			change: ({ parameters }) => parameters.b_enc.fill(-1.5),
 		});
 	});
 });

@@ -19,7 +19,7 @@ import { firstNonFinite } from "./finite.ts";
 import { foldDecoderNorms, foldInputScale, hasUnitDecoder } from "./fold.ts";
 import { CounterRng } from "./random.ts";
 import { readRows } from "./rows.ts";
-import { inputRows, saeReader } from "./sae-rows.ts";
+import { saeReader } from "./sae-rows.ts";
 import { permutation } from "./shuffle.ts";
 import { META, origin, repeats } from "./stream.ts";
 import { openCheckpoint, writeCheckpoint } from "./train/checkpoint.ts";
@@ -57,7 +57,6 @@ export const core = {
 	scanArrow,
 	writeArrowFile,
 	readRows,
-	inputRows,
 	saeReader,
 	openFile,
 	detectFormat,

@@ -32,6 +32,7 @@ export interface SaeRows {
 
 export interface SaeReader {
 	readonly inputs: readonly string[];
+	/** Whether the stream has them shows when they are taken. */
 	readonly targets: readonly string[];
 	/** Of each target column, once rows were read and targets taken. */
 	readonly targetWidths: readonly number[];
@@ -49,13 +50,13 @@ export interface SaeReader {
  * const reader = saeReader(stream.schema, sae);
  * for await (const batch of stream.batches) {
  * 	const { inputs, rows, targets, restored } = reader.read(batch);
- * 	const reconstructions = restored(await runtime.decode(await runtime.encode(inputs, rows)));
+ * 	const codes = await runtime.encode(inputs, rows);
+ * 	const errors = distance(targets(), restored(await runtime.decode(codes, inputs)));
  * }
  */
 export function saeReader(schema: Schema, sae: SaeShape, given: GivenColumns = {}): SaeReader {
 	const inputs = inputColumns(schema, sae, given.columns);
-	const others = given.targets ?? names(sae.metadata.target_columns);
-	const targets = others ? others.map((name) => findVectorField(schema, name).name) : inputs;
+	const targets = given.targets ?? names(sae.metadata.target_columns) ?? inputs;
 	const { d_in, d_out = d_in } = sae;
 	const seen = new Lane(inputs, "vectors");
 	const wanted = targets === inputs ? seen : new Lane(targets, "vectors");
@@ -100,21 +101,7 @@ function names(value: unknown): readonly string[] | undefined {
 	return listed ? value : undefined;
 }
 
-/**
- * The rows of a batch that an SAE of width `d_in` is about to read; `firstRow` is the number of its first row.
- *
- * @throws SaeError when they are not as wide as the SAE, or hold NaN or infinity.
- */
-export function inputRows(
-	batch: RecordBatch,
-	column: string,
-	d_in: number,
-	firstRow: number,
-): Pick<Vectors, "data" | "rows"> {
-	const lane = new Lane([column], "vectors");
-	return { data: laneRows(lane, batch, d_in, firstRow, "takes"), rows: batch.numRows };
-}
-
+/** @throws SaeError when the columns are not as wide as the SAE, or hold NaN or infinity. */
 function laneRows(
 	lane: Lane,
 	batch: RecordBatch,

@@ -55,15 +55,15 @@ function recoveryEvaluator(core: Core): EvaluatorContribution<Options> {
 	};
 }
 
-async function readFeatures(core: Core, path: string, { d_in }: SaeModel): Promise<Dictionary> {
+async function readFeatures(core: Core, path: string, { d_in, d_out = d_in }: SaeModel): Promise<Dictionary> {
 	const file = await core.openSafetensors(path);
 	try {
 		const data = await core.readFloat32(file, "features");
 		const { shape } = file.tensors.get("features")!;
 		const [rows = 0, width] = shape;
-		if (shape.length !== 2 || rows === 0 || width !== d_in) {
+		if (shape.length !== 2 || rows === 0 || width !== d_out) {
 			throw new core.SaeError(
-				`${path}: features has the shape [${shape.join(", ")}], but this SAE's d_in makes it [n, ${d_in}]`,
+				`${path}: features has the shape [${shape.join(", ")}], but this SAE's decoder makes it [n, ${d_out}]`,
 			);
 		}
 		if (core.firstNonFinite(data) >= 0) throw new core.SaeError(`${path}: features holds NaN or infinity`);
@@ -73,13 +73,13 @@ async function readFeatures(core: Core, path: string, { d_in }: SaeModel): Promi
 	}
 }
 
-function decoderOf({ d_in, d_sae, tensors }: SaeModel): Dictionary {
-	return { rows: d_sae, width: d_in, data: tensors.W_dec!.data };
+function decoderOf({ d_in, d_out = d_in, d_sae, tensors }: SaeModel): Dictionary {
+	return { rows: d_sae, width: d_out, data: tensors.W_dec!.data };
 }
 
 /** As many rows as the SAE has latents, uniform on the sphere once they are scaled to unit norm. */
-function randomDictionary(core: Core, { d_in, d_sae }: SaeModel, seed: number): Dictionary {
+function randomDictionary(core: Core, { d_in, d_out = d_in, d_sae }: SaeModel, seed: number): Dictionary {
 	const random = new core.CounterRng(seed);
-	const data = Float64Array.from({ length: d_sae * d_in }, (_, i) => random.normal(i));
-	return { rows: d_sae, width: d_in, data };
+	const data = Float64Array.from({ length: d_sae * d_out }, (_, i) => random.normal(i));
+	return { rows: d_sae, width: d_out, data };
 }

@@ -191,10 +191,11 @@ describe("an evaluator", () => {
 			_: unknown,
 			context: { signal: AbortSignal },
 		) => {
+			const reader = core.saeReader(stream!.schema, model);
 			let rows = 0;
 			for await (const batch of stream!.batches) {
 				if (interruptible) context.signal.throwIfAborted();
-				if (narrow) core.inputRows(batch, "activation", model.d_in, rows);
+				if (narrow) reader.read(batch);
 				rows += batch.numRows;
 			}
 			if (rows === 0 && empty) throw new core.SaeError("no rows");

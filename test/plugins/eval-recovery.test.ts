@@ -57,7 +57,7 @@ describe("eval recovery", () => {
 	test("refuses a file that holds other features", async () => {
 		const narrow = await truth("narrow", [16, 31], new Float32Array(16 * 31).fill(1));
 		await expect(evaluate(narrow)).rejects.toThrow(
-			"features has the shape [16, 31], but this SAE's d_in makes it [n, 32]",
+			"features has the shape [16, 31], but this SAE's decoder makes it [n, 32]",
 		);
 		const empty = await truth("empty", [0, 32], new Float32Array(0));
 		await expect(evaluate(empty)).rejects.toThrow("the shape [0, 32]");

@@ -4,9 +4,11 @@ import type { Plugin } from "saeflow";
 export default {
 	name: "NAME",
 	apiVersion: 1,
-	contributes({ z, findVectorField, inputRows, SaeError }) {
+	contributes({ z, columnNames, saeReader, SaeError }) {
 		const options = z.object({
-			column: z.string().optional().describe("Column of vectors; by default activation, or the only one"),
+			column: columnNames
+				.optional()
+				.describe("Columns of vectors; by default those of the SAE, or the only one"),
 		});
 		type Options = ReturnType<typeof options.parse>;
 
@@ -19,7 +21,7 @@ export default {
 				input: "stream",
 				async evaluate({ model, stream }, { column }: Options, context) {
 					const { schema, batches } = stream!;
-					const { name } = findVectorField(schema, column);
+					const reader = saeReader(schema, model, { columns: column });
 					const runtime = await context.openSae(model);
 					let rows = 0;
 					let active = 0;
@@ -27,14 +29,14 @@ export default {
 					try {
 						for await (const batch of batches) {
 							context.signal.throwIfAborted();
-							const vectors = inputRows(batch, name, model.d_in, rows);
-							const { offsets } = await runtime.encode(vectors.data, vectors.rows);
-							for (let row = 0; row < vectors.rows; row++) {
+							const read = reader.read(batch);
+							const { offsets } = await runtime.encode(read.inputs, read.rows);
+							for (let row = 0; row < read.rows; row++) {
 								const l0 = offsets[row + 1]! - offsets[row]!;
 								active += l0;
 								most = Math.max(most, l0);
 							}
-							rows += vectors.rows;
+							rows += read.rows;
 						}
 					} finally {
 						runtime.close();

@@ -67,7 +67,7 @@ async function time(name: string): Promise<void> {
 		format: "float32",
 		clip: false,
 	});
-	const sample = rows.subarray(0, Math.min(batch, 256) * d_in);
+	const sample = rows.subarray(0, Math.min(batch, 4096) * d_in);
 	const first = initialise(spec, sizes, { inputs: sample, targets: sample }, 0);
 	if (spec.loss[0].select.kind === "all") letFire(first, k / latents);
 	step.restore(first, settings.dead_after);

@@ -8,7 +8,7 @@ import { join } from "node:path";
 import { type Core, definePlugin, type SaeModel } from "saeflow";
 import { checkSettings, DTYPES, readCfg, writeCfg } from "./saelens/cfg.ts";
 import { CFG, readFolder, WEIGHTS, writeFolder } from "./saelens/folder.ts";
-import { LAYER_SCALE, LAYOUTS, nameInFile, nameInMemory } from "./saelens/layout.ts";
+import { describeLayout, LAYER_SCALE, LAYOUTS, nameInFile, nameInMemory } from "./saelens/layout.ts";
 import { checkRange, checkTensors, difference, readTensors, writeTensors } from "./saelens/weights.ts";
 
 export default definePlugin({
@@ -74,7 +74,7 @@ function refuseOwn({ SaeError }: Core, model: SaeModel, path: string): void {
 		);
 	}
 	const name = nameInFile(model);
-	if (!LAYOUTS[name]?.own) return;
+	if (Object.hasOwn(LAYOUTS, name) && !LAYOUTS[name]!.own) return;
 	throw new SaeError(
 		`${path}: SAELens has no architecture like ${name}, so it could not load this SAE; sae export native writes one that saeflow loads`,
 	);
@@ -83,12 +83,7 @@ function refuseOwn({ SaeError }: Core, model: SaeModel, path: string): void {
 async function write(core: Core, given: SaeModel, path: string, dtypeName: string): Promise<void> {
 	const { SaeError } = core;
 	const name = nameInFile(given);
-	if (!Object.hasOwn(LAYOUTS, name)) {
-		throw new SaeError(
-			`${path}: the architecture "${name}" has no place in this format, which holds ${Object.keys(LAYOUTS).join(", ")}`,
-		);
-	}
-	const model = { ...withoutRescaling(core, given), architecture: name };
+	const model = describeLayout({ ...withoutRescaling(core, given), architecture: name });
 	checkSettings(model, path, core);
 	checkTensors(model, model.tensors, path, core);
 	const dtype = DTYPES[dtypeName]!;
@@ -99,7 +94,7 @@ async function write(core: Core, given: SaeModel, path: string, dtypeName: strin
 		const stored = await readTensors(weights, model, core);
 		// Norms that rounding has moved off 1 must not enter a topk SAE's selection.
 		const rescale = core.hasUnitDecoder({ ...model, tensors: stored });
-		await writeFile(join(folder, CFG), writeCfg(model, dtypeName, rescale));
+		await writeFile(join(folder, CFG), writeCfg(model, dtypeName, rescale, core));
 		const reread = await read(core, folder);
 		const differs = difference({ ...model, architecture: nameInMemory(name) }, reread, dtype);
 		if (differs) {

@@ -1,6 +1,6 @@
 /** `cfg.json`: reading it strictly and writing it, with the defaults that SAELens 6 has for what is left out. */
 import type { Core, FloatType, InputNormalisation, SaeModel } from "saeflow";
-import { isTranscoder, LAYOUTS } from "./layout.ts";
+import { isTranscoder, LAYOUTS, layoutOf } from "./layout.ts";
 
 /** Written where the SAE's metadata names no newer version. Below it, SAELens takes a file for the old layout. */
 const LAYOUT_VERSION = "6.0.0";
@@ -19,13 +19,13 @@ export type Description = Omit<SaeModel, "tensors">;
  * The content of `cfg.json`, with the architecture by its name in files. `rescale`: whether decoder norms take part in
  * the selection of a topk SAE.
  */
-export function writeCfg(sae: Description, dtype: string, rescale: boolean): string {
+export function writeCfg(sae: Description, dtype: string, rescale: boolean, core: Core): string {
 	const { reshape_activations = "none", ...settings } = sae.settings;
 	const cfg = {
 		architecture: sae.architecture,
 		d_in: sae.d_in,
 		d_sae: sae.d_sae,
-		...(hasTargets(sae.architecture) ? { d_out: sae.d_out ?? sae.d_in } : {}),
+		...(hasTargets(sae, core) ? { d_out: sae.d_out ?? sae.d_in } : {}),
 		dtype,
 		device: "cpu",
 		apply_b_dec_to_input: sae.apply_b_dec_to_input,
@@ -39,22 +39,20 @@ export function writeCfg(sae: Description, dtype: string, rescale: boolean): str
 }
 
 /** Whether what is reconstructed may be of another width than the input. */
-function hasTargets(architecture: string): boolean {
-	return LAYOUTS[architecture]!.tensors.b_dec?.includes("d_out") === true;
+function hasTargets(sae: Pick<SaeModel, "architecture" | "metadata" | "d_out">, core: Core): boolean {
+	return sae.d_out !== undefined || layoutOf(sae, core)!.tensors.b_dec?.includes("d_out") === true;
 }
 
 /** @throws SaeError when a setting is missing that the architecture needs, or there is one with no place here. */
-export function checkSettings(
-	{ architecture, settings, apply_b_dec_to_input }: Description,
-	path: string,
-	{ SaeError }: Core,
-): void {
+export function checkSettings(sae: Description, path: string, core: Core): void {
+	const { architecture, settings, apply_b_dec_to_input } = sae;
+	const { SaeError } = core;
 	if (isTranscoder(architecture) && apply_b_dec_to_input) {
 		throw new SaeError(
 			`${path}: a transcoder's b_dec belongs to its targets; its input can't have it subtracted`,
 		);
 	}
-	const needed = LAYOUTS[architecture]!.settings;
+	const needed = layoutOf(sae, core)!.settings;
 	const missing = needed.find((name) => settings[name] === undefined);
 	if (missing) throw new SaeError(`${path}: this ${architecture} SAE lacks the setting ${missing}`);
 	const foreign = Object.keys(settings).find(
@@ -67,7 +65,8 @@ export function checkSettings(
  * Reads the content of a `cfg.json`; `file` is its path, for messages.
  * @throws SaeError naming the field, for what is missing, wrong, from before SAELens 6, or of no known architecture.
  */
-export function readCfg(text: string, file: string, { z, SaeError }: Core): Description {
+export function readCfg(text: string, file: string, core: Core): Description {
+	const { z, SaeError } = core;
 	const fail = (problem: string) => new SaeError(`${file}: ${problem}`);
 	const json = parseJson(text);
 	if (json === undefined) throw fail("is not a JSON object; the file is damaged or not an SAE's");
@@ -100,7 +99,8 @@ export function readCfg(text: string, file: string, { z, SaeError }: Core): Desc
 	};
 
 	const cfg = check(common);
-	if (!Object.hasOwn(LAYOUTS, cfg.architecture)) {
+	const layout = layoutOf(cfg, core);
+	if (!layout) {
 		throw fail(
 			`architecture "${cfg.architecture}" is not one that can be read (${Object.keys(LAYOUTS).join(", ")})`,
 		);
@@ -121,15 +121,17 @@ export function readCfg(text: string, file: string, { z, SaeError }: Core): Desc
 		sources: size.refine((sources) => cfg.d_in % sources === 0, "must divide d_in"),
 		rescale_acts_by_decoder_norm: z.boolean().default(false),
 	};
+	const setting = z.union([z.number(), z.string(), z.boolean()]);
 	const names = [
-		...LAYOUTS[cfg.architecture]!.settings,
+		...layout.settings,
 		...(cfg.architecture === "topk" ? ["rescale_acts_by_decoder_norm"] : []),
 	];
 	const settings = check(
-		z.object(Object.fromEntries(names.map((name) => [name, known[name as keyof typeof known]]))),
+		z.object(Object.fromEntries(names.map((name) => [name, known[name as keyof typeof known] ?? setting]))),
 	) as SaeModel["settings"];
 	const separate = isTranscoder(cfg.architecture);
-	const d_out = hasTargets(cfg.architecture) && cfg.d_out !== cfg.d_in ? cfg.d_out : undefined;
+	const d_out =
+		(layout.own || layout.tensors.b_dec?.includes("d_out")) && cfg.d_out !== cfg.d_in ? cfg.d_out : undefined;
 	if (separate && cfg.apply_b_dec_to_input) {
 		throw fail("apply_b_dec_to_input is true, but a transcoder's b_dec belongs to its targets");
 	}

@@ -1,7 +1,7 @@
 /** What a folder keeps of each architecture: its tensors, exactly these, and its settings in `cfg.json`. */
-import type { SaeModel } from "saeflow";
+import type { Core, SaeModel } from "saeflow";
 
-export type Dimension = "d_in" | "d_sae" | "d_out";
+export type Dimension = "d_in" | "d_sae" | "d_out" | number;
 
 export interface Layout {
 	readonly tensors: Readonly<Record<string, readonly Dimension[]>>;
@@ -58,6 +58,32 @@ export const LAYER_SCALE = "layer_scale";
 /** Architectures that are transcoders where what they reconstruct is something else than what they encode. */
 const TRANSCODING = ["transcoder", "standard", "topk", "jumprelu"];
 
+/** Where an SAE of an architecture that is none of these, e.g. of another package, says in its metadata what it has. */
+const OWN_LAYOUT = "saeflow_layout";
+
+/** What a folder keeps of an SAE; undefined for an architecture that nobody described. */
+export function layoutOf(
+	{ architecture, metadata }: Pick<SaeModel, "architecture" | "metadata">,
+	{ z }: Core,
+): Layout | undefined {
+	if (Object.hasOwn(LAYOUTS, architecture)) return LAYOUTS[architecture];
+	const described = z
+		.object({
+			tensors: z.record(z.string(), z.array(z.int().min(1))),
+			settings: z.array(z.string()),
+		})
+		.safeParse(metadata[OWN_LAYOUT]);
+	return described.success ? { ...described.data, own: true } : undefined;
+}
+
+/** The SAE with its layout in its metadata, where its architecture is none of the known ones. */
+export function describeLayout(sae: SaeModel): SaeModel {
+	if (Object.hasOwn(LAYOUTS, sae.architecture)) return sae;
+	const tensors = Object.fromEntries(Object.entries(sae.tensors).map(([name, { shape }]) => [name, shape]));
+	const layout = { tensors, settings: Object.keys(sae.settings) };
+	return { ...sae, metadata: { ...sae.metadata, [OWN_LAYOUT]: layout } };
+}
+
 /** The architecture's name in a file. */
 export function nameInFile({ architecture, d_out, metadata, settings, tensors }: SaeModel): string {
 	const hasTargets = d_out !== undefined || metadata.target_columns !== undefined;
@@ -84,5 +110,5 @@ export function shapeOf(
 	{ d_in, d_sae, d_out = d_in }: Pick<SaeModel, "d_in" | "d_sae" | "d_out">,
 ): number[] {
 	const sizes = { d_in, d_sae, d_out };
-	return dimensions.map((dimension) => sizes[dimension]);
+	return dimensions.map((dimension) => (typeof dimension === "number" ? dimension : sizes[dimension]));
 }

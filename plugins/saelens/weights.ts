@@ -1,7 +1,7 @@
 /** `sae_weights.safetensors`: the tensors of an architecture, no more and no fewer, and only finite values. */
 import type { Core, FloatType, SaeModel, Tensor } from "saeflow";
 import type { Description } from "./cfg.ts";
-import { LAYER_SCALE, LAYOUTS, shapeOf } from "./layout.ts";
+import { LAYER_SCALE, layoutOf, shapeOf } from "./layout.ts";
 
 type Tensors = SaeModel["tensors"];
 
@@ -98,10 +98,11 @@ function checkShapes(
 	sae: Description,
 	tensors: Iterable<readonly [string, { readonly shape: readonly number[] }]>,
 	file: string,
-	{ SaeError }: Core,
+	core: Core,
 ): void {
 	const { architecture } = sae;
-	const layout = LAYOUTS[architecture]!.tensors;
+	const { SaeError } = core;
+	const layout = layoutOf(sae, core)!.tensors;
 	const found = new Map(tensors);
 	for (const [name, dimensions] of Object.entries(layout)) {
 		const tensor = found.get(name);

@@ -29,6 +29,8 @@ const Initialisation = z.discriminatedUnion("kind", [
 	z.strictObject({ kind: z.literal("data_centre"), method: z.enum(["mean", "geometric_median"]) }),
 	z.strictObject({ kind: z.literal("firing_rate"), rate: Share, threshold: z.number() }),
 	z.strictObject({ kind: z.literal("k_means") }),
+	z.strictObject({ kind: z.literal("one_hot_rows") }),
+	z.strictObject({ kind: z.literal("derived") }),
 ]);
 
 const Parameter = z.strictObject({
@@ -91,6 +93,7 @@ const Training = z.strictObject({
 	sparsity: z.string().optional(),
 	revival: z.strictObject({ weight: z.number().min(0), threshold: Formula, dthreshold: Formulas }).optional(),
 	allocation: z.strictObject({ every: positive, plan: Fn }).optional(),
+	decoder: z.strictObject({ kind: z.literal("archetypal"), delta: z.number().min(0) }).optional(),
 	norm_blocks: positive.optional(),
 });
 

@@ -1,6 +1,6 @@
 /** The architectures that SAELens has beside topk: in its folders, folded, and run on the device. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { mkdtemp, readFile, rm } from "node:fs/promises";
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { core } from "../../../core/api.ts";
@@ -137,3 +137,29 @@ function expectClose(actual: ArrayLike<number>, expected: ArrayLike<number>): vo
 	expect(actual.length).toBe(expected.length);
 	for (let i = 0; i < expected.length; i++) expect(Math.abs(actual[i]! - expected[i]!)).toBeLessThan(1e-5);
 }
+
+test("an architecture of another package goes to a folder and back, with the tensors that it has", async () => {
+	const { W_dec, b_dec } = randomSae("standard").tensors;
+	const sae: SaeModel = {
+		...randomSae("standard"),
+		architecture: "paired",
+		settings: { k: 3, mode: "pairs" },
+		tensors: {
+			W_dec: W_dec!,
+			b_dec: b_dec!,
+			W_enc: randomTensor([7, 14], randomStream(3)),
+			b_enc: randomTensor([14], randomStream(4)),
+		},
+	};
+	const path = join(folder, "paired");
+	await saveSae(sae, path);
+	expect(await loadSae(path)).toMatchObject({
+		architecture: "paired",
+		settings: { k: 3, mode: "pairs" },
+		tensors: sae.tensors,
+	});
+	const cfg = join(path, "cfg.json");
+	const damaged = (await readFile(cfg, "utf8")).replaceAll("14", "15");
+	await writeFile(cfg, damaged);
+	await expect(loadSae(path)).rejects.toThrow("shape");
+});

@@ -111,7 +111,7 @@ describe("writing", () => {
 	});
 
 	test.each<[string, Partial<SaeModel>, string]>([
-		["an architecture that nobody knows", { architecture: "temporal" }, '"temporal" has no place'],
+		["an architecture that nobody knows", { architecture: "temporal" }, "no architecture like temporal"],
 		[
 			"an architecture that SAELens lacks",
 			{ architecture: "groupmax" },

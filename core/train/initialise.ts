@@ -1,6 +1,6 @@
 /** First values of an architecture's parameters, from their description, a sample of the data and a seed. */
 import type { Initialisation, ParameterSpec, Size, Sizes, TrainingSpec } from "../architecture.ts";
-import { SaeError } from "../errors.ts";
+import { SaeError, usageError } from "../errors.ts";
 import { foldScales } from "../fold.ts";
 import { transposed } from "../matrix.ts";
 import { CounterRng } from "../random.ts";
@@ -42,14 +42,14 @@ function rankOf({ kind }: Initialisation): number {
 }
 
 function firstValue(
-	{ init, shape }: ParameterSpec,
+	{ name, init, shape }: ParameterSpec,
 	sizes: Sizes,
 	sample: Sample,
 	rng: CounterRng,
 	values: ParameterValues,
 ): Float32Array {
-	const size = (name: Size) => (typeof name === "number" ? name : sizes[name]);
-	const length = shape.reduce<number>((product, name) => product * size(name), 1);
+	const size = (of: Size) => (typeof of === "number" ? of : sizes[of]);
+	const length = shape.reduce<number>((product, of) => product * size(of), 1);
 	switch (init.kind) {
 		case "constant":
 			return new Float32Array(length).fill(init.value ?? 0);
@@ -57,8 +57,15 @@ function firstValue(
 			return randomRows(length, size(shape.at(-1)!), init.norm ?? 1, rng);
 		case "uniform":
 			return new Float32Array(length).map((_, i) => init.bound * (2 * rng.uniform(i) - 1));
-		case "copy":
-			return values[init.of]!.map((value) => value * init.scale);
+		case "copy": {
+			const original = values[init.of]!;
+			if (original.length !== length) {
+				throw usageError(
+					`${name} starts as a copy of ${init.of}, so that targets have to be as wide as the inputs; use an architecture that starts otherwise, such as transcoder`,
+				);
+			}
+			return original.map((value) => value * init.scale);
+		}
 		case "data_centre": {
 			const centre = init.method === "mean" ? meanRow : geometricMedian;
 			return Float32Array.from(centre(sample.targets, sizes.d_out));

@@ -123,10 +123,22 @@ describe("a transcoder", () => {
 	});
 
 	test("may be any architecture that does not take b_dec from its inputs", async () => {
-		const sae = { architecture: "topk", d_sae: 48, options: { k: 3 } };
-		await expect(trainOne({ ...request, saes: [sae] })).rejects.toThrow(
+		const of = (architecture: string, stream = request.stream) =>
+			trainOne({
+				...request,
+				stream,
+				saes: [{ architecture, d_sae: 48 }],
+				options: { ...request.options, tokens: 1280 },
+			});
+		await expect(of("topk")).rejects.toThrow(
 			"topk takes the centre of what it reconstructs from its inputs, so it can't have a --target",
 		);
+		await expect(of("jumprelu")).rejects.toThrow("targets have to be as wide as the inputs");
+		const stream = () => columnStream([a, { ...b, width: 24 }], shape);
+		const back = await reloaded(await of("jumprelu", stream));
+		// What SAELens calls it.
+		expect(back).toMatchObject({ architecture: "transcoder", metadata: { target_columns: ["b"] } });
+		expect((await evaluate(back, stream(), { limit: 512 }))["all rows"]!.rows).toBe(512);
 	});
 
 	test("restarts dead latents", async () => {

@@ -4,6 +4,7 @@ import { openGpu } from "../../core/gpu/device.ts";
 import type { Gpu } from "../../kernels/gpu.ts";
 import {
 	DIRECT_TILE,
+	denseProduct,
 	encoderProduct,
 	GROUP,
 	STAGED_TILE,
@@ -80,3 +81,47 @@ test.each(tiles.flatMap(([name, tile]) => [16, 48, 144].map((width) => [name, wi
 		expect(untouched.every((value) => value === 0)).toBe(true);
 	},
 );
+
+/** Columns that no tile divides: those past them are not the result's. */
+const COLUMNS = 144;
+
+test.each(
+	(["set", "add", "subtract"] as const).flatMap((use) =>
+		tiles.slice(1).map(([name, tile]) => [use, name, tile] as const),
+	),
+)("a plain product, %s, tile %s", async (use, _, tile) => {
+	const random = randomStream(5);
+	const inner = 48;
+	const A = randomTensor([ROWS, inner], random).data;
+	const B = randomTensor([LATENTS, inner], random).data;
+	const before = randomTensor([ROWS, COLUMNS], random).data;
+	const upload = (data: Float32Array) => {
+		const buffer = gpu.buffer("operand", data.byteLength);
+		gpu.write(buffer, data as Float32Array<ArrayBuffer>);
+		return buffer;
+	};
+	const place = gpu.uniform("place", 16);
+	gpu.write(place, new Uint32Array([0, 0, inner / 4, COLUMNS / 4]));
+	const out = upload(before);
+	const minuend = use === "subtract" ? [upload(before)] : [];
+	const product = await gpu.checked("the product", () =>
+		dispatch(
+			gpu,
+			"product",
+			denseProduct(tile, use),
+			[place, upload(A), upload(B), out, ...minuend],
+			tileGroups(tile, ROWS, LATENTS),
+		),
+	);
+	submit(gpu, [product]);
+	const values = new Float32Array(await gpu.read(out, 0, ROWS * COLUMNS * 4));
+	let worst = 0;
+	for (const [i, value] of values.entries()) {
+		const [row, column] = [Math.floor(i / COLUMNS), i % COLUMNS];
+		let exact = 0;
+		for (let j = 0; j < inner; j++) exact += A[row * inner + j]! * B[column * inner + j]!;
+		const wanted = { set: exact, add: before[i]! + exact, subtract: before[i]! - exact }[use];
+		worst = Math.max(worst, Math.abs(value - wanted));
+	}
+	expect(worst).toBeLessThan(1e-5);
+});

@@ -78,7 +78,7 @@ const TANH: Penalty = {
 
 /** Latents that fire this often in all, or on this share of the data if that is less, begin with useful gradients. */
 const FIRINGS = 10_000;
-const MOST_FIRING = 0.1;
+const MOST_FIRING = 0.05;
 
 export default definePlugin({
 	name: "jumprelu",
@@ -118,7 +118,7 @@ export default definePlugin({
 				.lt(1)
 				.optional()
 				.describe(
-					"Share of rows on which each latent fires at first; by default 10000 / d_sae, at most 0.1; 0: b_enc starts at 0",
+					"Share of rows on which each latent fires at first; by default 10000 / d_sae, at most 0.05; 0: b_enc starts at 0",
 				),
 			dead_weight: z
 				.number()

@@ -29,7 +29,7 @@ interface Options extends Penalised {
 }
 
 /** Added to codes, so that the slope stays finite at 0. */
-const EPSILON = "0.01";
+const EPSILON = "0.001";
 const HELD_LP: Penalty = {
 	value: `pow(f + ${EPSILON}, p)`,
 	df: `p * pow(f + ${EPSILON}, p - 1.0)`,

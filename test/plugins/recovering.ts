@@ -29,6 +29,8 @@ export interface Run {
 	/** Latents; 64 unless given. */
 	readonly d_sae?: number;
 	readonly batch?: number;
+	/** Learning rate; 0.01 unless given. */
+	readonly lr?: number;
 }
 
 export interface Learned {
@@ -60,7 +62,7 @@ export async function learn(
 	architecture: string,
 	options: Options,
 	stream: RecordStream,
-	{ steps, d_sae = 64, batch = BATCH }: Run,
+	{ steps, d_sae = 64, batch = BATCH, lr = 0.01 }: Run,
 ): Promise<Learned> {
 	let last: TrainMetrics | undefined;
 	const [model] = await train({
@@ -70,7 +72,7 @@ export async function learn(
 		options: {
 			tokens: steps * batch,
 			batch_size: batch,
-			lr: 0.01,
+			lr,
 			dead_tokens: 50 * batch,
 			sample_rows: 2048,
 			log_every: steps,

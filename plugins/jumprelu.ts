@@ -80,6 +80,9 @@ const TANH: Penalty = {
 const FIRINGS = 10_000;
 const MOST_FIRING = 0.05;
 
+/** Thresholds of other SAEs that are not over 0, which keep all positive codes, are taken for this. */
+const LEAST_THRESHOLD = 1e-6;
+
 export default definePlugin({
 	name: "jumprelu",
 	apiVersion: 1,
@@ -151,7 +154,8 @@ export default definePlugin({
 				},
 				restore(model) {
 					const { threshold, ...tensors } = ofUnitRows(model);
-					return { ...tensors, log_threshold: { ...threshold!, data: threshold!.data.map(Math.log) } };
+					const data = threshold!.data.map((value) => Math.log(Math.max(value, LEAST_THRESHOLD)));
+					return { ...tensors, log_threshold: { ...threshold!, data } };
 				},
 				inference: (_, { k }) => thresholdInference(k),
 			},

@@ -1,7 +1,11 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { core } from "../../core/api.ts";
 import { checkArchitecture } from "../../core/conformance/index.ts";
+import { foldDecoderNorms } from "../../core/fold.ts";
 import { type Gpu, openGpu } from "../../core/gpu/device.ts";
+import type { ArchitectureContribution } from "../../core/plugin.ts";
 import jumprelu from "../../plugins/jumprelu.ts";
+import { randomSae } from "../reference/saelens.ts";
 import { describeSpec, encode, freshRows, recover, reloaded } from "./recovering.ts";
 import { shrinkage } from "./shrinkage.ts";
 
@@ -46,6 +50,16 @@ test.each([{ penalty: "quadratic", penalty_l0: 3 }, { recipe: "anthropic" }])(
 	"keeps what architectures promise with %p",
 	(options) => checkArchitecture(jumprelu, { gpu, options }),
 );
+
+test("goes on from another SAE's thresholds, also where they are not over 0", () => {
+	const [architecture] = jumprelu.contributes(core) as [ArchitectureContribution];
+	const sae = foldDecoderNorms(randomSae("jumprelu"));
+	const { log_threshold } = architecture.restore!(sae);
+	const expected = sae.tensors.threshold!.data.map((value) => Math.max(value, 1e-6));
+	expect(expected.filter((value) => value === Math.fround(1e-6)).length).toBeGreaterThan(2);
+	for (const [i, value] of log_threshold!.data.entries())
+		expect(Math.exp(value) / expected[i]!).toBeCloseTo(1, 5);
+});
 
 describe("the description", () => {
 	test("of Anthropic's recipe has the paper's numbers, in units of data of mean square norm 1", async () => {

@@ -26,7 +26,11 @@ export async function rowsFrom(source: ActivationSource, start = 0): Promise<num
 	const stream = { schema: source.schema, batches: source.batches(start) };
 	const column = vectorFields(source.schema)[0]!.name;
 	const rows: number[][] = [];
-	for await (const { data, rows: count, width } of readRows(stream, { columns: [column], batchSize: 64, start })) {
+	for await (const { data, rows: count, width } of readRows(stream, {
+		columns: [column],
+		batchSize: 64,
+		start,
+	})) {
 		const floats = data instanceof Float32Array ? data : new Float16Array(data.slice().buffer);
 		for (let row = 0; row < count; row++) rows.push([...floats.subarray(row * width, (row + 1) * width)]);
 	}

@@ -9,7 +9,8 @@ import { metricsIn } from "./training.ts";
 test("256 features in 64 dimensions, 4 of them in each of 200,000 rows, are mostly recovered", async () => {
 	const folder = await mkdtemp(join(tmpdir(), "sae-recovery-"));
 	const path = (name: string) => join(folder, name);
-	const rows = "--d-in 64 --features 256 --active 4 --magnitude 0.5:1.5 --rows 200000";
+	// Another seed than the trainer's: with the same one, weights would begin as the features themselves.
+	const rows = "--d-in 64 --features 256 --active 4 --magnitude 0.5:1.5 --rows 200000 --seed 1";
 	const words = "--k 4 --d-sae 256 --batch-size 256 --tokens 200000 --lr 0.003";
 	const { exitCode, stderr } = await shell(
 		`sae activations synthetic ${rows} --truth ${path("truth.safetensors")} | ` +

@@ -467,11 +467,6 @@ describe("an architecture", () => {
 			"W_dec must have the shape [64, 16], not [none]",
 		],
 		[
-			"a form that no file holds",
-			broken({ name: "odd" }),
-			'the architecture "odd" has no place in this format',
-		],
-		[
 			"training that starts from somewhere else",
 			broken({
 				restore: ({ tensors }) => ({

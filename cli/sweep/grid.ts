@@ -116,7 +116,10 @@ function isSplit(flag: Flag): boolean {
 }
 
 function nameOf(architecture: string, settings: Readonly<Record<string, unknown>>): string {
-	const parts = Object.entries(settings).map(([key, value]) => `${kebab(key)}${text(value)}`);
+	// A key that ends in a digit would run into its value.
+	const parts = Object.entries(settings).map(
+		([key, value]) => `${kebab(key).replace(/\d$/, "$&_")}${text(value)}`,
+	);
 	return [architecture, ...parts].join("-").replaceAll(/[^\w.-]/g, "");
 }
 

@@ -48,8 +48,8 @@ describe("a grid", () => {
 	test("has an L0 to reach as a column, as options have", async () => {
 		const { saes, varied } = await expand(["topk --target-l0 8,16"]);
 		expect(saes.map(({ name, target_l0 }) => [name, target_l0])).toEqual([
-			["topk-target-l08-d-sae64-seed0", 8],
-			["topk-target-l016-d-sae64-seed0", 16],
+			["topk-target-l0_8-d-sae64-seed0", 8],
+			["topk-target-l0_16-d-sae64-seed0", 16],
 		]);
 		expect(varied).toEqual(["target_l0"]);
 	});

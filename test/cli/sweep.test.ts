@@ -173,6 +173,20 @@ async function stopped(out: string, further: readonly string[]) {
 	return done;
 }
 
+test("SAEs of one sweep may have an L0 of their own to reach", async () => {
+	const grid = ["--sae", "topk --k 2", "--sae", "relu --target-l0 2,6", "--d-sae", "32"];
+	expect(await sae(words("reached", grid))).toMatchObject({ exitCode: 0 });
+	const table = await tableOf("reached");
+	expect(table.map(({ architecture, k, target_l0 }) => [architecture, k, target_l0])).toEqual([
+		["topk", 2, null],
+		["relu", null, 2],
+		["relu", null, 6],
+	]);
+	const [, two, six] = table.map(({ eval_l0 }) => Number(eval_l0));
+	expect(two!).toBeWithin(1, 4);
+	expect(six!).toBeWithin(5, 8);
+});
+
 describe("going on", () => {
 	test(`after ${KILLS} kills at random moments gives the same table and the same bits`, async () => {
 		const random = randomStream(11);

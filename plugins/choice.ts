@@ -127,7 +127,7 @@ export default definePlugin({
 					zipf_exponent: z
 						.number()
 						.min(0)
-						.default(1)
+						.default(0.5)
 						.describe(
 							"How steeply quotas fall: they go with (rank + shift)^-exponent; only with --quota zipf",
 						),

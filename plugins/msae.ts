@@ -40,7 +40,7 @@ export default definePlugin({
 				.describe("Codes of the sparsest level, which doubles up to all; kept by default"),
 			level_weights: z
 				.enum(["uniform", "reversed"])
-				.default("uniform")
+				.default("reversed")
 				.describe("Weights of the levels: the same for all, or the most for the sparsest"),
 			pre_bias: preBiasOption(core),
 		});

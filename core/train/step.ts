@@ -195,7 +195,8 @@ export class TrainStep {
 		const dead: number[] = [];
 		const flags = new Uint32Array(shape.d_sae);
 		for (const [latent, tokens] of (arrays.since ?? []).entries()) {
-			if (tokens < deadAfter) continue;
+			const least = floor?.[latent] ?? 0;
+			if (least > 0 ? stored.density![latent]! >= least : tokens < deadAfter) continue;
 			dead.push(latent);
 			flags[latent] = 1;
 		}

@@ -1,5 +1,10 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { toyRows, toyStream } from "../../core/conformance/bench.ts";
 import { type Gpu, openGpu } from "../../core/gpu/device.ts";
+import { type TrainOptions, train } from "../../core/train-saes.ts";
 import { describeSpec, encode, freshRows, recover, reloaded } from "./recovering.ts";
 
 let gpu: Gpu;
@@ -25,6 +30,35 @@ describe.each(["mutual-choice", "feature-choice"])("%s", (name) => {
 		expect(await encode(gpu, await reloaded(model), rows)).toEqual(encoded);
 		expect((await encode(gpu, model, rows, 2)).l0).toBeCloseTo(2, 1);
 	});
+});
+
+test("Mutual Choice goes on from a checkpoint to the same bits, with the same latents below their floors", async () => {
+	const folder = await mkdtemp(join(tmpdir(), "sae-choice-"));
+	const [d_in, batch_size, steps] = [16, 128, 40];
+	const rows = toyRows(batch_size * steps, d_in);
+	const run = async (further: Partial<TrainOptions> = {}) => {
+		const [model] = await train({
+			gpu,
+			stream: toyStream(rows, d_in),
+			// Floors that many latents are below, which would be other ones by how long they have been silent.
+			saes: [
+				{ architecture: "mutual-choice", d_sae: 64, options: { k: 4, least_use: 0.8, allocate_every: 15 } },
+			],
+			options: { tokens: batch_size * steps, batch_size, log_every: 5, lr: 0.01 },
+			...further,
+		});
+		return model!;
+	};
+	const stop = new AbortController();
+	const checkpoint = join(folder, "checkpoint.safetensors");
+	const early = await run({
+		checkpoint,
+		signal: stop.signal,
+		report: ({ step }) => void (step === 20 && stop.abort()),
+	});
+	expect(Number(early.metadata.training_tokens)).toBeLessThan(batch_size * steps);
+	expect((await run({ checkpoint, resume: true })).tensors).toEqual((await run()).tensors);
+	await rm(folder, { recursive: true });
 });
 
 describe("what is planned", () => {

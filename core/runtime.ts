@@ -11,7 +11,7 @@ import { EXIT, SaeError } from "./errors.ts";
 import { encoderChunks } from "./gpu/encoder.ts";
 import { ParameterStore } from "./gpu/parameters.ts";
 import { productDispatch } from "./gpu/product.ts";
-import { isBatchLevel, maximaOf, roomOf, selectDispatches } from "./gpu/select.ts";
+import { FIRST_ROOM, GROWTH, isBatchLevel, maximaOf, roomOf, selectDispatches } from "./gpu/select.ts";
 import { transposed } from "./matrix.ts";
 import type { Codes, SaeModel } from "./sae.ts";
 import { largest } from "./schedule.ts";
@@ -34,8 +34,6 @@ export interface SaeRuntime {
 
 /** Rows that the device works on at a time, unless asked otherwise. */
 const BATCH = { gpu: 8192, software: 1024 };
-/** Room for codes per row that a selection of any number of codes begins with. */
-const FIRST_ROOM = 256;
 
 /**
  * Puts an SAE on the device. Throws SaeError for what can't be run (an input normalisation that needs the row's own
@@ -137,7 +135,7 @@ class GpuSae implements SaeRuntime {
 			return buffer;
 		};
 		const constants = (...words: number[]) => {
-			const uniform = this.#constants(...words);
+			const uniform = gpu.constants(...words);
 			allocated.push(uniform);
 			return uniform;
 		};
@@ -160,7 +158,8 @@ class GpuSae implements SaeRuntime {
 			parameters: this.#parameters,
 			maximaOf: maximaOf(select),
 			keep: false,
-			allocate: floats,
+			floats,
+			constants,
 		});
 		const selection = selectDispatches(
 			{
@@ -241,20 +240,12 @@ class GpuSae implements SaeRuntime {
 				out: this.#out,
 				use: "add",
 			},
-			(...words) => this.#constants(...words),
+			(...words) => this.#gpu.constants(...words),
 		);
 		return {
 			float32: [this.#prepare("float32", x, undefined), product],
 			float16: [this.#prepare("float16", x, undefined), product],
 		};
-	}
-
-	#constants(...words: number[]): GPUBuffer {
-		const padded = new Uint32Array(roundUp(words.length, 4));
-		padded.set(words);
-		const uniform = this.#gpu.uniform("constants", padded.byteLength);
-		this.#gpu.write(uniform, padded);
-		return uniform;
 	}
 
 	async encode(data: Float32Array | Uint16Array, rows: number): Promise<Codes> {
@@ -286,7 +277,7 @@ class GpuSae implements SaeRuntime {
 		if (this.#room === 0) {
 			entries = await this.#written();
 			if (entries > this.#encoder.capacity) {
-				const capacity = Math.min(this.#layout.rows * this.d_sae, Math.ceil(entries * 1.5));
+				const capacity = Math.min(this.#layout.rows * this.d_sae, Math.ceil(entries * GROWTH));
 				const bigger = await gpu.checked(`${entries} codes of ${rows} rows`, () =>
 					this.#buildEncoder(capacity),
 				);
@@ -361,7 +352,7 @@ class GpuSae implements SaeRuntime {
 				last: false,
 				deadOnly: false,
 			} as const;
-			const part = this.#constants(rows, 0, start, start + count, 0);
+			const part = gpu.constants(rows, 0, start, start + count, 0);
 			uniforms.push(part);
 			return dispatch(
 				gpu,

@@ -3,11 +3,7 @@
  * digits of the bits of positive floats, which keep their order as integers. A bound is (bits, how many of the values
  * equal to it are kept).
  */
-import { GROUP_INDEX, packed, STEP_PARAMS } from "./wgsl.ts";
-
-const KEY = /* wgsl */ `
-fn key(value: f32) -> u32 { return select(bitcast<u32>(value), 0u, bitcast<u32>(value) > 0x7fffffffu); }
-`;
+import { GROUP_INDEX, POSITIVE_KEY, packed, STEP_PARAMS } from "./wgsl.ts";
 
 const CHUNK = "struct Chunk { first_row: u32, rows: u32, d_sae: u32, stride: u32 }";
 
@@ -23,7 +19,7 @@ export function rowBounds(shape: { needs: readonly string[]; threads: number }):
 	return /* wgsl */ `
 ${STEP_PARAMS}
 ${GROUP_INDEX}
-${KEY}
+${POSITIVE_KEY}
 ${CHUNK}
 @group(0) @binding(0) var<uniform> step: Step;
 @group(0) @binding(1) var<uniform> chunk: Chunk;
@@ -96,7 +92,7 @@ export function countDigits(digit: number, threads: number): string {
 	return /* wgsl */ `
 ${STEP_PARAMS}
 ${GROUP_INDEX}
-${KEY}
+${POSITIVE_KEY}
 ${CHUNK}
 @group(0) @binding(0) var<uniform> step: Step;
 @group(0) @binding(1) var<uniform> chunk: Chunk;
@@ -168,7 +164,7 @@ export function countEquals(threads: number): string {
 	return /* wgsl */ `
 ${STEP_PARAMS}
 ${GROUP_INDEX}
-${KEY}
+${POSITIVE_KEY}
 ${CHUNK}
 @group(0) @binding(0) var<uniform> step: Step;
 @group(0) @binding(1) var<uniform> chunk: Chunk;
@@ -229,7 +225,7 @@ const LANES = 8;
 export const LATENT_BOUNDS = /* wgsl */ `
 ${STEP_PARAMS}
 ${GROUP_INDEX}
-${KEY}
+${POSITIVE_KEY}
 ${CHUNK}
 @group(0) @binding(0) var<uniform> step: Step;
 @group(0) @binding(1) var<uniform> chunk: Chunk;

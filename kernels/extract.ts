@@ -4,7 +4,7 @@
  * span is written, and the room they would need can be read from the carry.
  */
 import { declareNames, type Names } from "./formula.ts";
-import { GROUP_INDEX, STEP_PARAMS, workgroupSum } from "./wgsl.ts";
+import { GROUP_INDEX, POSITIVE_KEY, STEP_PARAMS, workgroupSum } from "./wgsl.ts";
 
 export const EXTRACT_THREADS = 256;
 
@@ -55,7 +55,7 @@ ${CHUNK}
 @group(0) @binding(5) var<storage, read> ${rule.kind === "formula" ? "vectors: array<f32>" : "bounds: array<vec2u>"};
 ${rule.kind === "rows" ? `var<workgroup> equals: array<u32, ${threads}>;` : ""}
 
-fn key(value: f32) -> u32 { return select(bitcast<u32>(value), 0u, bitcast<u32>(value) > 0x7fffffffu); }
+${POSITIVE_KEY}
 
 @compute @workgroup_size(${threads})
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) thread: u32) {

@@ -96,6 +96,15 @@ export class Gpu {
 		return this.device.createBuffer({ label, size: Math.ceil(bytes / 16) * 16, usage: UNIFORM });
 	}
 
+	/** A uniform of u32 that never change, as whole vectors of four, as kernels declare them. */
+	constants(...words: number[]): GPUBuffer {
+		const padded = new Uint32Array(Math.ceil(words.length / 4) * 4);
+		padded.set(words);
+		const uniform = this.uniform("constants", padded.byteLength);
+		this.write(uniform, padded);
+		return uniform;
+	}
+
 	write(buffer: GPUBuffer, data: ArrayBufferView<ArrayBuffer>, byteOffset = 0): void {
 		if (data.byteLength === 0) return;
 		this.device.queue.writeBuffer(buffer, byteOffset, data.buffer, data.byteOffset, data.byteLength);

@@ -100,8 +100,7 @@ export function exclusiveScan(
 ): Dispatch[] {
 	const blocks = Math.ceil(n / BLOCK);
 	const totals = gpu.buffer(`${label} totals`, (blocks + 1) * 4);
-	const size = gpu.uniform(`${label} size`, 16);
-	gpu.write(size, new Uint32Array([n, blocks, 0, 0]));
+	const size = gpu.constants(n, blocks);
 	return [
 		dispatch(gpu, `${label}: blocks`, SCAN_BLOCKS, [counts, offsets, totals, size], blocks),
 		dispatch(gpu, `${label}: totals`, SCAN_TOTALS, [totals, size], 1),

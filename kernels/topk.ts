@@ -7,7 +7,7 @@
  * (value descending, then index ascending). Rows that leave too many candidates, such as many equal values, take
  * a slower exact path: bisection on the bits of the value over the whole row.
  */
-import { GROUP_INDEX, STEP_PARAMS, unroll } from "./wgsl.ts";
+import { GROUP_INDEX, POSITIVE_KEY, STEP_PARAMS, unroll } from "./wgsl.ts";
 
 /** Largest k that the selection is built for. */
 export const MAX_K = 512;
@@ -76,8 +76,7 @@ var<workgroup> candidate_kept: array<u32, ${candidates}>;
 var<workgroup> above: array<u32, ${threads}>;
 var<workgroup> equal: array<u32, ${threads}>;
 
-// Positive floats keep their order as integers; what ReLU would drop becomes 0.
-fn key(value: f32) -> u32 { return ${magnitude ? "bitcast<u32>(value) & 0x7fffffffu" : "select(bitcast<u32>(value), 0u, bitcast<u32>(value) > 0x7fffffffu)"}; }
+${magnitude ? "fn key(value: f32) -> u32 { return bitcast<u32>(value) & 0x7fffffffu; }" : POSITIVE_KEY}
 
 fn pre_at(base: u32, latent: u32) -> f32 { return ${keys === undefined ? "pre[base + latent]" : `pre[base + latent / ${keys}u] + pre[base + ${keys}u + latent % ${keys}u]`}; }
 

@@ -130,6 +130,11 @@ export const IS_FINITE = /* wgsl */ `
 fn is_finite(x: f32) -> bool { return (bitcast<u32>(x) & 0x7f800000u) != 0x7f800000u; }
 `;
 
+/** Positive floats keep their order as integers; what ReLU would drop becomes 0. */
+export const POSITIVE_KEY = /* wgsl */ `
+fn key(value: f32) -> u32 { return select(bitcast<u32>(value), 0u, bitcast<u32>(value) > 0x7fffffffu); }
+`;
+
 /** Text repeated for i = 0 … count − 1: WGSL has no unrolling of its own. */
 export function unroll(count: number, text: (i: number) => string): string {
 	return Array.from({ length: count }, (_, i) => text(i)).join("\n");

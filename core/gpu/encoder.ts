@@ -23,19 +23,20 @@ export interface EncoderOptions {
 	readonly maximaOf: MaximaOf;
 	/** Every chunk keeps memory of its own, for selections that look at the whole batch before they decide. */
 	readonly keep: boolean;
-	/** Makes the buffers in between, which belong to the caller. */
-	allocate(label: string, floats: number): GPUBuffer;
+	/** Make the buffers in between, which belong to the caller. */
+	floats(label: string, count: number): GPUBuffer;
+	constants(...words: number[]): GPUBuffer;
 }
 
 /** The chunks of a batch, each with the dispatches that make its pre-activations. */
 export function encoderChunks(gpu: Gpu, layout: Layout, options: EncoderOptions): Chunk[] {
 	const { width, paddedKeys, chunkRows, keyShards } = layout;
-	const { input, parameters, maximaOf, keep, allocate } = options;
+	const { input, parameters, maximaOf, keep, floats, constants } = options;
 	const tile = tileFor(gpu.info);
 	const code = encoderProduct(tile, maximaOf);
 	const room = () => ({
-		pre: allocate("pre-activations", chunkRows * paddedKeys),
-		maxima: allocate("pre-activation maxima", (chunkRows * paddedKeys) / GROUP),
+		pre: floats("pre-activations", chunkRows * paddedKeys),
+		maxima: floats("pre-activation maxima", (chunkRows * paddedKeys) / GROUP),
 	});
 	let memory = room();
 	const chunks: Chunk[] = [];
@@ -44,8 +45,7 @@ export function encoderChunks(gpu: Gpu, layout: Layout, options: EncoderOptions)
 		const { pre, maxima } = memory;
 		const rows = Math.min(chunkRows, layout.paddedRows - firstRow);
 		const product = keyShards.map((shard, s) => {
-			const place = gpu.uniform("place", 16);
-			gpu.write(place, new Uint32Array([firstRow, shard.start, width / 4, paddedKeys / 4]));
+			const place = constants(firstRow, shard.start, width / 4, paddedKeys / 4);
 			return dispatch(
 				gpu,
 				"encoder product",

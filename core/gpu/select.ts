@@ -50,6 +50,11 @@ export function roomOf(select: Selection, nested: Nesting | undefined): number {
 	return select.kind === "group_max" ? select.groups : 0;
 }
 
+/** Room for codes per row that a selection of any number of codes begins with. */
+export const FIRST_ROOM = 256;
+/** How much more room is made than is needed. */
+export const GROWTH = 1.5;
+
 /** Whether a selection looks at every row of the batch before it decides. */
 export function isBatchLevel({ kind }: Selection): boolean {
 	return kind === "batch_topk" || kind === "feature_topk";
@@ -230,7 +235,7 @@ function groupMax(
 
 /** Bounds of each row's k largest, for the levels of a nesting by rank or for a k of any size. */
 function rankBounds(context: SelectContext, { number, firstBlock, parts, nestedBy, name }: PlacedSelection) {
-	const { gpu, layout, rows, buffers } = context;
+	const { gpu, rows, buffers } = context;
 	const needs =
 		nestedBy === "rank"
 			? Array.from(
@@ -251,10 +256,6 @@ function rankBounds(context: SelectContext, { number, firstBlock, parts, nestedB
 			),
 		],
 	};
-
-	function chunkConstants({ constants }: SelectContext, chunk: Chunk) {
-		return constants(chunk.firstRow, chunk.chunkRows, layout.d_sae, layout.latents);
-	}
 }
 
 function batchTopK(
@@ -263,7 +264,7 @@ function batchTopK(
 	out: GPUBuffer,
 	chunks: readonly Chunk[],
 ): SelectDispatches {
-	const { gpu, layout, rows, buffers } = context;
+	const { gpu, rows, buffers } = context;
 	const { name, number } = selection;
 	const bound = context.floats(`${name} bound`, BATCH_BOUND.length);
 	const equals = context.floats(`${name} equals`, rows);
@@ -276,13 +277,7 @@ function batchTopK(
 				gpu,
 				`${label} ${name}`,
 				code,
-				[
-					buffers.step,
-					context.constants(chunk.firstRow, chunk.chunkRows, layout.d_sae, layout.latents),
-					chunk.pre,
-					chunk.maxima,
-					...further,
-				],
+				[buffers.step, chunkConstants(context, chunk), chunk.pre, chunk.maxima, ...further],
 				rowsOfChunk(chunk, rows),
 			),
 		);
@@ -327,14 +322,7 @@ function featureTopK(
 				gpu,
 				`bounds ${name}`,
 				LATENT_BOUNDS,
-
-				[
-					buffers.step,
-					context.constants(0, chunk!.chunkRows, layout.d_sae, layout.latents),
-					chunk!.pre,
-					buffers.quota!,
-					bounds,
-				],
+				[buffers.step, chunkConstants(context, chunk!), chunk!.pre, buffers.quota!, bounds],
 				Math.ceil(layout.d_sae / LATENTS_PER_GROUP),
 			),
 			...extract(context, selection, { kind: "latents" }, bounds, out, chunk!),
@@ -388,6 +376,11 @@ function extract(
 			v,
 		),
 	];
+}
+
+/** How kernels of bounds.ts know a chunk. */
+function chunkConstants({ constants, layout }: SelectContext, { firstRow, chunkRows }: Chunk): GPUBuffer {
+	return constants(firstRow, chunkRows, layout.d_sae, layout.latents);
 }
 
 function rowsOfChunk({ chunkRows, firstRow }: Chunk, rows: number): number {

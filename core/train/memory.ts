@@ -1,10 +1,9 @@
 /** How much device memory training takes, counted without taking it. */
 import type { Gpu } from "../../kernels/gpu.ts";
 import type { LossTerm, TrainingSpec } from "../architecture.ts";
-import { isBatchLevel, roomOf } from "../gpu/select.ts";
+import { FIRST_ROOM, GROWTH, isBatchLevel, roomOf } from "../gpu/select.ts";
 import { largest } from "../schedule.ts";
 import { checkSpec } from "./check-spec.ts";
-import { FIRST_ROOM, GROWTH } from "./step.ts";
 import { planWork, type StepShape } from "./work.ts";
 
 /**
@@ -17,8 +16,8 @@ function codesPerRow({ select, nested }: LossTerm, d_sae: number): number {
 	return Math.max(Math.ceil(GROWTH * codes), Math.min(FIRST_ROOM, d_sae));
 }
 
-/** Steps have pre-activations twice, to train and to evaluate, and maxima over every four of them. */
-const PRE_ACTIVATIONS = 2 * 1.25;
+/** Pre-activations have maxima over every four of them beside them. */
+const PRE_ACTIVATIONS = 1.25;
 
 /**
  * About how many bytes of device memory a training step holds: weights, optimiser, the rows and codes of a batch, and

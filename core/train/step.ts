@@ -10,13 +10,14 @@ import { CONTROL, REPORT } from "../../kernels/loss.ts";
 import { profile, type Timing } from "../../kernels/profile.ts";
 import { type Dispatch, submit } from "../../kernels/program.ts";
 import { ENTRY_BYTES } from "../../kernels/transpose.ts";
-import { MAX_TERMS, packStep } from "../../kernels/wgsl.ts";
+import { packStep } from "../../kernels/wgsl.ts";
 import type { Selection, TrainingSpec } from "../architecture.ts";
 import type { ParameterStore } from "../gpu/parameters.ts";
+import { FIRST_ROOM, GROWTH } from "../gpu/select.ts";
 import { scheduled } from "../schedule.ts";
 import { checkSpec } from "./check-spec.ts";
 import { derivePhase, skipGradientPhase, skipPhase } from "./phases/dense.ts";
-import { decodePhase, encodePhase } from "./phases/forward.ts";
+import { chunksOf, decodePhase, encodePhase } from "./phases/forward.ts";
 import { lossPhase, measurePhase } from "./phases/loss.ts";
 import {
 	biasGradientPhase,
@@ -27,7 +28,7 @@ import {
 	transposePhase,
 	updatePhase,
 } from "./phases/update.ts";
-import { planWork, type StepShape, type Work } from "./work.ts";
+import { lastBlock, planWork, type StepShape, type Work } from "./work.ts";
 
 /** The numbers that change from step to step. */
 export interface StepSettings {
@@ -87,10 +88,6 @@ export interface StepReport {
 	readonly stopped: boolean;
 }
 
-/** Room for codes per row that a step with selections of any number of codes begins with. */
-export const FIRST_ROOM = 256;
-/** How much more room is made than is needed. */
-export const GROWTH = 1.5;
 /** Steps that can be run again when their codes found no room. */
 const MOST_PENDING = 64;
 
@@ -128,7 +125,6 @@ export class TrainStep {
 	private constructor(work: Work) {
 		this.#work = work;
 		this.#programs = compile(work);
-		this.parameters.write("b_enc", new Float32Array(work.shape.d_sae));
 	}
 
 	/** Allocates and compiles. Throws SaeError for a description it can't run, GpuError for what the device refuses. */
@@ -208,9 +204,7 @@ export class TrainStep {
 		}
 		this.allocate({ quota, floor });
 		const [multiplier = 1, l0 = 0] = controller ?? [];
-		const state = new Float32Array(2);
-		state.set([multiplier, l0]);
-		gpu.write(buffers.control, state, CONTROL.multiplier * 4);
+		gpu.write(buffers.control, Float32Array.of(multiplier, l0), CONTROL.multiplier * 4);
 	}
 
 	/** Names of the arrays that {@link readArray} gives and {@link restore} takes: a whole training state. */
@@ -236,7 +230,7 @@ export class TrainStep {
 	/** Σ error² of each row [rows] of the last step's batch, in the first term. */
 	async rowErrors(): Promise<Float32Array> {
 		const { gpu, terms, shape, buffers } = this.#work;
-		const block = terms[0]!.firstBlock + terms[0]!.parts - 1;
+		const block = lastBlock(terms[0]!);
 		return new Float32Array(await gpu.read(buffers.squared, block * shape.rows * 4, shape.rows * 4));
 	}
 
@@ -354,7 +348,7 @@ export class TrainStep {
 		const { terms, shape } = this.#work;
 		const variance = values[REPORT.variance]!;
 		const byTerm = (first: number) =>
-			Object.fromEntries(terms.slice(0, MAX_TERMS).map((term, t) => [term.name, values[first + t]!]));
+			Object.fromEntries(terms.map((term, t) => [term.name, values[first + t]!]));
 		return {
 			loss: values[REPORT.loss]!,
 			squaredError: values[REPORT.squaredError]!,
@@ -376,7 +370,8 @@ function firstRoom({ maxBinding }: Gpu, rows: number, d_sae: number): number {
 }
 
 function compile(work: Work): Programs {
-	const { dispatches, bounds } = encodePhase(work);
+	const chunks = chunksOf(work);
+	const { dispatches, bounds } = encodePhase(work, chunks);
 	const training = [
 		...dispatches,
 		...skipPhase(work),
@@ -403,7 +398,7 @@ function compile(work: Work): Programs {
 		training,
 		measuring: measurePhase(work),
 		evaluating: [
-			...encodePhase(looking).dispatches,
+			...encodePhase(looking, chunks).dispatches,
 			...skipPhase(looking),
 			...decodePhase(looking),
 			...lossPhase(looking),

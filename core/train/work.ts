@@ -152,8 +152,7 @@ export function planStep(spec: TrainingSpec, shape: StepShape): Plan {
 		...(penalty ? [penalty.value, penalty.df, penalty.dz, penalty.dnorm, penalty.batch?.beside] : []),
 		...Object.values(penalty?.d ?? {}),
 	]);
-	const unit = spec.parameters.some(({ name, constraint }) => name === "W_dec" && constraint === "unit_rows");
-	const normed = !unit && (spec.revival !== undefined || mentions(formulas, "norm"));
+	const normed = !hasUnitRows(spec, "W_dec") && (spec.revival !== undefined || mentions(formulas, "norm"));
 	const derived = [...(normed ? (["norm"] as const) : []), ...(spec.revival ? (["dead"] as const) : [])];
 	const shared = new Set(
 		terms.flatMap(({ activation, penalty }) => [
@@ -185,6 +184,23 @@ export function planStep(spec: TrainingSpec, shape: StepShape): Plan {
 		shares: gradientRows.filter((name) => shared.has(name)),
 		gradientRows,
 	};
+}
+
+/** Whether the rows of this matrix keep unit norm. */
+export function hasUnitRows({ parameters }: TrainingSpec, matrix: string): boolean {
+	return parameters.some(({ name, constraint }) => name === matrix && constraint === "unit_rows");
+}
+
+/** The block of a term that has its whole reconstruction. */
+export function lastBlock({ firstBlock, parts }: PlacedTerm): number {
+	return firstBlock + parts - 1;
+}
+
+/** The first blocks of the terms that b_dec learns from: their errors have those of all further parts in them. */
+export function biasBlocks(terms: readonly PlacedTerm[]): number[] {
+	return terms
+		.filter(({ bias, decoder }) => bias && decoder !== "frozen")
+		.map(({ firstBlock }) => firstBlock);
 }
 
 /** Those that a description has. */
@@ -279,11 +295,7 @@ export function planWork(
 		lists: { latents, keys: keys === shape.d_sae ? latents : makeLists(keys, room) },
 		slots: { count: 0 },
 		constants(...words) {
-			// Whole vectors of four, as kernels declare them.
-			const padded = new Uint32Array(roundUp(words.length, 4));
-			padded.set(words);
-			const uniform = gpu.uniform("constants", padded.byteLength);
-			gpu.write(uniform, padded);
+			const uniform = gpu.constants(...words);
 			further.push(uniform);
 			return uniform;
 		},

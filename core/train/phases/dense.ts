@@ -10,7 +10,7 @@ import {
 import { type Dispatch, dispatch } from "../../../kernels/program.ts";
 import type { Matrix } from "../../gpu/parameters.ts";
 import { productDispatch } from "../../gpu/product.ts";
-import type { Work } from "../work.ts";
+import { biasBlocks, type Work } from "../work.ts";
 
 interface Target {
 	readonly name: string;
@@ -67,8 +67,7 @@ export function skipGradientPhase(work: Work): Dispatch[] {
 	const { W_skip } = parameters.dense;
 	if (!W_skip) return [];
 	const { width, outWidth, paddedRows } = layout;
-	const biased = terms.filter((term) => term.bias && term.decoder !== "frozen");
-	const blocks = biased.map(({ firstBlock }) => firstBlock);
+	const blocks = biasBlocks(terms);
 	const weighted = shape.tilted === true;
 	return [
 		dispatch(

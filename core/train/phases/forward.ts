@@ -9,10 +9,25 @@ import { revivalLosses } from "../../../kernels/revive.ts";
 import { type Chunk, encoderChunks } from "../../gpu/encoder.ts";
 import { rowsOf } from "../../gpu/parameters.ts";
 import { isBatchLevel, maximaOf, type SelectDispatches, selectDispatches } from "../../gpu/select.ts";
-import { nextSlot, type PlacedTerm, type Work } from "../work.ts";
+import { lastBlock, nextSlot, type PlacedTerm, type Work } from "../work.ts";
+
+/** The chunks that rows are encoded in, whatever is made of their pre-activations. */
+export function chunksOf({ gpu, layout, terms, buffers, parameters, floats, constants }: Work): Chunk[] {
+	return encoderChunks(gpu, layout, {
+		input: buffers.encoderInput,
+		parameters,
+		maximaOf: maximaOf(terms[0]!.select),
+		keep: terms.some(({ select }) => isBatchLevel(select)),
+		floats,
+		constants,
+	});
+}
 
 /** Rows arrive, are encoded, and every term selects its codes. */
-export function encodePhase(work: Work): { dispatches: Dispatch[]; bounds: SelectDispatches["bounds"] } {
+export function encodePhase(
+	work: Work,
+	chunks: readonly Chunk[],
+): { dispatches: Dispatch[]; bounds: SelectDispatches["bounds"] } {
 	const { gpu, layout, shape, terms, buffers, parameters, names } = work;
 	const context = {
 		gpu,
@@ -25,13 +40,6 @@ export function encodePhase(work: Work): { dispatches: Dispatch[]; bounds: Selec
 		constants: work.constants,
 		floats: work.floats,
 	};
-	const chunks = encoderChunks(gpu, layout, {
-		input: buffers.encoderInput,
-		parameters,
-		maximaOf: maximaOf(terms[0]!.select),
-		keep: terms.some(({ select }) => isBatchLevel(select)),
-		allocate: work.floats,
-	});
 	const selections = terms.map((term) =>
 		selectDispatches(context, term, term.activated ? buffers.z : buffers.value, chunks),
 	);
@@ -219,7 +227,7 @@ function decode(work: Work, term: PlacedTerm, part: number, shard: number): Disp
 		deadOnly: term.latents === "dead",
 	};
 	// A part goes on from the one before; a residual starts from the first term's whole reconstruction.
-	const other = part > 0 ? block - 1 : terms[0]!.firstBlock + terms[0]!.parts - 1;
+	const other = part > 0 ? block - 1 : lastBlock(terms[0]!);
 	const extra = {
 		b_dec: parameters.b_dec.weights,
 		x: term.bias ? buffers.unskipped : buffers.y,

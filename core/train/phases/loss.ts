@@ -8,7 +8,7 @@ import {
 	type TermShape,
 } from "../../../kernels/loss.ts";
 import { type Dispatch, dispatch } from "../../../kernels/program.ts";
-import type { PlacedTerm, Work } from "../work.ts";
+import { lastBlock, type PlacedTerm, type Work } from "../work.ts";
 import { sumColumns } from "./columns.ts";
 
 export function lossPhase(work: Work): Dispatch[] {
@@ -28,7 +28,7 @@ export function lossPhase(work: Work): Dispatch[] {
 	const extra = { deviation, sums, carry, rowWeight, revivalLoss };
 	const first = terms[0]!;
 	// The residual is the first term's error, up to its sign, which a variance does not see.
-	const residual = { buffer: buffers.error, first: (first.firstBlock + first.parts - 1) * shape.rows };
+	const residual = { buffer: buffers.error, first: lastBlock(first) * shape.rows };
 	return [
 		...(usesVariance ? deviations(work, "residual", layout.outWidth, residual, deviation) : []),
 		dispatch(

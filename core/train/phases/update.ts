@@ -30,7 +30,7 @@ import {
 import { weighCodes } from "../../../kernels/weigh.ts";
 import { type Matrix, rowsOf, type Vector } from "../../gpu/parameters.ts";
 import type { SelectDispatches } from "../../gpu/select.ts";
-import type { Lists, Work } from "../work.ts";
+import { biasBlocks, hasUnitRows, type Lists, type Work } from "../work.ts";
 import { sumColumns } from "./columns.ts";
 import {
 	atomGradientPhase,
@@ -250,17 +250,17 @@ export function biasGradientPhase(work: Work): Dispatch[] {
 	const { gpu, spec, shape, layout, terms, buffers, parameters, gradientRows } = work;
 	const { width, outWidth } = layout;
 	const centre = spec.apply_b_dec_to_input;
-	const biased = terms.filter((term) => term.bias && term.decoder !== "frozen");
-	const sums = work.floats("error sums", Math.max(1, biased.length) * outWidth);
+	const blocks = biasBlocks(terms);
+	const sums = work.floats("error sums", Math.max(1, blocks.length) * outWidth);
 	const through = work.floats("through the encoder", width);
-	const dispatches = biased.flatMap(({ firstBlock }, row) =>
+	const dispatches = blocks.flatMap((block, row) =>
 		sumColumns(
 			work,
 			"sum errors",
 			outWidth,
 			{
 				buffer: buffers.error,
-				first: firstBlock * shape.rows,
+				first: block * shape.rows,
 				rows: shape.rows,
 				weights: shape.tilted ? buffers.rowWeight : undefined,
 			},
@@ -268,7 +268,7 @@ export function biasGradientPhase(work: Work): Dispatch[] {
 		),
 	);
 	if (centre) {
-		let blocks = 0;
+		let summed = 0;
 		for (const [s, { start, count }] of layout.keyShards.entries()) {
 			dispatches.push(
 				dispatch(
@@ -276,7 +276,7 @@ export function biasGradientPhase(work: Work): Dispatch[] {
 					"through the encoder",
 					columnSums({ width, weighted: true }),
 					[
-						work.constants(count, 0, blocks, start),
+						work.constants(count, 0, summed, start),
 						parameters.W_enc.weights[s]!,
 						buffers.columnScratch,
 						gradientRow(work, gradientRows.includes("z") ? "z" : "b_enc"),
@@ -284,14 +284,14 @@ export function biasGradientPhase(work: Work): Dispatch[] {
 					columnGroups(width, count),
 				),
 			);
-			blocks += Math.ceil(count / COLUMN_BLOCK);
+			summed += Math.ceil(count / COLUMN_BLOCK);
 		}
-		const parts = { buffer: buffers.columnScratch, first: 0, rows: blocks };
+		const parts = { buffer: buffers.columnScratch, first: 0, rows: summed };
 		dispatches.push(...sumColumns(work, "through the encoder", width, parts, { buffer: through, row: 0 }));
 	}
 	const code = decoderBiasGradient({
 		width: outWidth,
-		blocks: biased.map(({ firstBlock }) => firstBlock),
+		blocks,
 		centre,
 	});
 	const bindings = [buffers.control, sums, buffers.b_dec_gradient, ...(centre ? [through] : [])];
@@ -401,8 +401,6 @@ interface MatrixTarget {
 
 function matrices(work: Work): MatrixTarget[] {
 	const { spec, buffers, parameters, gradientRows, layout, lists } = work;
-	const unitRows = (name: string) =>
-		spec.parameters.some((parameter) => parameter.name === name && parameter.constraint === "unit_rows");
 	const blocks = spec.norm_blocks ?? 1;
 	return [
 		{
@@ -411,7 +409,7 @@ function matrices(work: Work): MatrixTarget[] {
 			parameter: parameters.W_enc,
 			lists: lists.keys,
 			source: buffers.encoderInput,
-			unitRows: unitRows("W_enc"),
+			unitRows: hasUnitRows(spec, "W_enc"),
 			...(spec.revival && {
 				further: { part: { kind: "row" }, bindings: [buffers.reviving, buffers.inputSums] },
 			}),
@@ -422,7 +420,7 @@ function matrices(work: Work): MatrixTarget[] {
 			parameter: parameters.W_dec,
 			lists: lists.latents,
 			source: buffers.error,
-			unitRows: unitRows("W_dec"),
+			unitRows: hasUnitRows(spec, "W_dec"),
 			...(gradientRows.includes("norm") && {
 				further: {
 					part: { kind: "direction", blocks, columns: layout.d_out / blocks },

@@ -8,6 +8,7 @@ import {
 	type AuxK,
 	auxK,
 	auxKOptions,
+	keptK,
 	type PreBias,
 	preBiasOption,
 	reconstruction,
@@ -26,7 +27,7 @@ export default definePlugin({
 	name: "topk",
 	apiVersion: 1,
 	contributes(core) {
-		const { z, SaeError, EXIT } = core;
+		const { z } = core;
 		const options = z.object({
 			k: z.int().min(1).max(512).default(32).describe("Latents kept per row"),
 			k_start: z
@@ -72,13 +73,7 @@ export default definePlugin({
 					],
 				}),
 				settings: ({ k }: Options) => ({ k }),
-				inference(model, override) {
-					const k = override.k ?? model.settings.k;
-					if (typeof k !== "number" || !Number.isInteger(k) || k < 1) {
-						throw new SaeError(`a topk SAE needs a whole k of at least 1, got ${k}`, EXIT.data);
-					}
-					return { select: { kind: "topk", k } };
-				},
+				inference: (model, { k }) => ({ select: { kind: "topk", k: keptK(core, model, k) } }),
 			},
 		];
 	},

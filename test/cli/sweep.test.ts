@@ -26,7 +26,7 @@ const TRAINER = [
 const HELD_OUT = ["--eval-rows", "128", "--eval-every", "1000"];
 const GRID = ["--sae", "topk --k 2,4", "--d-sae", "32", "--seed", "1,2"];
 /** Enough for two of these SAEs, not for three. */
-const TIGHT = ["--memory", "700k"];
+const TIGHT = ["--memory", "500k"];
 
 /** Words of a sweep into the folder `out`, whose table goes beside it as JSON. */
 const words = (out: string, grid: readonly string[] = GRID) => [
@@ -211,7 +211,7 @@ describe("going on", () => {
 	}, 240_000);
 
 	test("after SIGINT in the first group too, with other memory for those that have not begun", async () => {
-		expect((await stopped("stopped", ["--memory", "400k"])).exitCode).toBe(130);
+		expect((await stopped("stopped", ["--memory", "300k"])).exitCode).toBe(130);
 		expect((await sae([...words("stopped"), "--resume"])).exitCode).toBe(0);
 		await expectUndisturbed("stopped");
 		expect((await readdir(path("stopped/training"))).sort()).toEqual(["1.jsonl", "2.jsonl"]);
@@ -265,7 +265,7 @@ describe("refused in one clear line, with nothing written", () => {
 	});
 
 	test("a pipe that would have to be read twice", async () => {
-		const grid = "--sae 'topk --k 2,3,4' --d-sae 64 --batch-size 64 --memory 700k";
+		const grid = "--sae 'topk --k 2,3,4' --d-sae 64 --batch-size 128 --memory 700k";
 		const { exitCode, stderr } = await shell(
 			`sae activations file ${rows} | sae sweep ${grid} --out ${path("no")}`,
 		);

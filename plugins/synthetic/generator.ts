@@ -20,10 +20,16 @@ export interface Generator {
 /** Random families of one seed, one for each purpose. */
 const FAMILY = { dictionary: 0, support: 1, magnitude: 2, noise: 3, loadings: 4 } as const;
 
+/** Sets the data's families apart from a trainer's, so that an SAE of the same seed doesn't begin as the truth. */
+const SYNTHETIC = 0x73796e74;
+
+function family(core: Core, seed: number, purpose: keyof typeof FAMILY) {
+	return new core.CounterRng(seed).derive(SYNTHETIC).derive(FAMILY[purpose]);
+}
+
 /** The dictionary D [features, d_in], rows uniform on the unit sphere. */
 export function dictionary(core: Core, { d_in, features, seed }: Generator): Float32Array {
-	const rng = new core.CounterRng(seed).derive(FAMILY.dictionary);
-	return unitRows(rng, features, d_in);
+	return unitRows(family(core, seed, "dictionary"), features, d_in);
 }
 
 /** A function that writes rows `start` to `start + count` of h, row-major, into `out`. */
@@ -33,11 +39,10 @@ export function rowWriter(
 	D: Float32Array,
 ): (out: Float32Array, start: number, count: number) => void {
 	const { d_in, features, magnitude, noise, seed } = generator;
-	const root = new core.CounterRng(seed);
-	const loadings = (rank: number) => unitRows(root.derive(FAMILY.loadings), features, rank);
-	const activeOf = supportSampler(generator.support, features, root.derive(FAMILY.support), loadings);
-	const magnitudes = root.derive(FAMILY.magnitude);
-	const noises = root.derive(FAMILY.noise);
+	const loadings = (rank: number) => unitRows(family(core, seed, "loadings"), features, rank);
+	const activeOf = supportSampler(generator.support, features, family(core, seed, "support"), loadings);
+	const magnitudes = family(core, seed, "magnitude");
+	const noises = family(core, seed, "noise");
 	const active = new Uint32Array(features);
 	const h = new Float64Array(d_in);
 	return (out, start, count) => {

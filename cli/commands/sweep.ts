@@ -96,7 +96,7 @@ export default defineVerb({
 			lr: options.lr,
 		});
 		if (options.overwrite) await removeState(out);
-		const done = await runSweep({
+		const { finished, failures } = await runSweep({
 			folder: out,
 			input,
 			column,
@@ -109,13 +109,14 @@ export default defineVerb({
 			context,
 		});
 		const rows = saes.flatMap((sae) => {
-			const log = done.get(sae.name);
+			const log = finished.get(sae.name);
 			return log ? [resultRow(sae, varied, log, join(out, sae.name))] : [];
 		});
 		const schema = tableSchema(resultColumns(rows, varied), "metrics", { [META.command]: context.command });
 		await withOutput(schema, { out: options.metrics, format: options.format }, (writer) =>
 			writer.write(tableBatch(schema, rows)),
 		);
+		if (!context.signal.aborted) failures.throwIfAny(saes.length);
 	},
 });
 

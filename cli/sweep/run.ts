@@ -7,6 +7,7 @@ import type { Context, TrainerContribution } from "../../core/plugin.ts";
 import type { SaeJob } from "../../core/train/job.ts";
 import { openInput } from "../input.ts";
 import { makeJob } from "../train-jobs.ts";
+import { alreadySaved, Failures, guarded } from "./failures.ts";
 import type { GridSae } from "./grid.ts";
 import { bytesText, packGroups } from "./groups.ts";
 import type { SweepInput } from "./input.ts";
@@ -15,6 +16,7 @@ import {
 	checkpointFile,
 	exists,
 	type Group,
+	isPending,
 	keptGroups,
 	type LogRow,
 	openGroup,
@@ -41,38 +43,57 @@ export interface Sweep {
 	readonly context: Context;
 }
 
+/** What came of a sweep. */
+export interface Swept {
+	/** The metrics of the group of each SAE that is saved, by the SAE's name. */
+	readonly finished: ReadonlyMap<string, readonly LogRow[]>;
+	readonly failures: Failures;
+}
+
 /**
- * Trains what is not trained yet. Ends early when the context's signal is aborted.
- * @returns the metrics of the group of each SAE that is done, by the SAE's name.
+ * Trains what is not trained yet. Ends early when the context's signal is aborted. An SAE that fails leaves the others
+ * alone, as does a group; but when the first group fails as a whole, whatever failed would fail all, and it throws.
  */
-export async function runSweep(sweep: Sweep): Promise<Map<string, readonly LogRow[]>> {
+export async function runSweep(sweep: Sweep): Promise<Swept> {
 	const { folder, saes, context } = sweep;
 	const jobs = new Map(saes.map((sae) => [sae.name, jobOf(sae, folder)]));
 	const groups = await planGroups(sweep, jobs);
 	const trainer = plain(sweep.options);
 	await writeState(folder, { trainer, groups });
 	const finished = new Map<string, readonly LogRow[]>();
+	const failures = new Failures(context.log);
 	for (const [number, group] of groups.entries()) {
-		if (!group.done) {
-			await trainGroup(sweep, jobs, group, number, groups.length).catch((error) => forget(sweep, error));
+		if (isPending(group, jobs)) {
+			try {
+				group.failed = await trainGroup(sweep, jobs, group, number, groups.length, failures);
+			} catch (error) {
+				if (finished.size === 0) await forget(sweep);
+				if (finished.size === 0 || context.signal.aborted) throw error;
+				const names = Object.keys(group.saes);
+				failures.add(names, `${names.join(", ")}: training failed, the others go on`, error);
+				continue;
+			}
 			if (context.signal.aborted) break;
 			group.done = true;
 			await writeState(folder, { trainer, groups });
-			await rm(checkpointFile(folder, number), { force: true });
+			if (group.failed.length === 0) await rm(checkpointFile(folder, number), { force: true });
 		}
+		const saved = Object.keys(group.saes).filter((name) => !group.failed.includes(name));
+		if (saved.length === 0) continue;
 		const log = await readLog(folder, number);
-		for (const name of Object.keys(group.saes)) finished.set(name, log);
+		for (const name of saved) finished.set(name, log);
 	}
-	return finished;
+	return { finished, failures };
 }
 
 /** A sweep that fails before there is anything to go on from leaves its folder as it was. */
-async function forget({ folder }: Sweep, error: unknown): Promise<never> {
-	if (!(await exists(checkpointFile(folder, 0))) && !(await readState(folder))?.groups[0]?.done) {
-		await removeState(folder);
-		await rmdir(folder).catch(() => {});
+async function forget({ folder }: Sweep): Promise<void> {
+	const { groups = [] } = (await readState(folder)) ?? {};
+	for (const [number, { done }] of groups.entries()) {
+		if (done || (await exists(checkpointFile(folder, number)))) return;
 	}
-	throw error;
+	await removeState(folder);
+	await rmdir(folder).catch(() => {});
 }
 
 /** The groups in the order in which they train, those of a resumed sweep first. */
@@ -96,9 +117,10 @@ async function planGroups(sweep: Sweep, jobs: ReadonlyMap<string, SaeJob>): Prom
 		...packed.map((group) => ({
 			saes: Object.fromEntries(group.map(({ name }) => [name, settings.get(name)!])),
 			done: false,
+			failed: [],
 		})),
 	];
-	const passes = groups.filter(({ done }) => !done);
+	const passes = groups.filter((group) => isPending(group, jobs));
 	if (passes.length > 1 && !input.again) {
 		throw usageError(
 			`the rows come through a pipe, which can be read only once, but ${left.length} SAEs need ${passes.length} passes: ` +
@@ -115,23 +137,34 @@ async function planGroups(sweep: Sweep, jobs: ReadonlyMap<string, SaeJob>): Prom
 	return groups;
 }
 
+/** @returns the SAEs that were trained, but could not be finished or saved. */
 async function trainGroup(
 	{ folder, input, column, evaluation, trainer, options, context, resume }: Sweep,
 	jobs: ReadonlyMap<string, SaeJob>,
 	group: Group,
 	number: number,
 	groups: number,
-): Promise<void> {
+	failures: Failures,
+): Promise<string[]> {
 	const checkpoint = checkpointFile(folder, number);
 	const goesOn = resume && (await exists(checkpoint));
 	await openGroup(folder, number, goesOn);
 	const { log } = context;
+	const failed: string[] = [];
+	const saes = Object.keys(group.saes).map((name) => {
+		const job = jobs.get(name)!;
+		if (group.done && !group.failed.includes(name)) return alreadySaved(job);
+		return guarded(job, (error) => {
+			failed.push(name);
+			failures.add([name], `${name}: is trained, but could not be saved`, error);
+		});
+	});
 	const prefix = groups > 1 ? `group ${number + 1} of ${groups}  ` : "";
 	const job = {
 		stream: await input.open(),
 		columns: column === undefined ? undefined : [column],
 		evaluation: evaluation === undefined ? undefined : await openInput(evaluation, ["activations"]),
-		saes: Object.keys(group.saes).map((name) => jobs.get(name)!),
+		saes,
 		checkpoint,
 		resume: goesOn,
 		report: async (row: LogRow) => appendLog(folder, number, row),
@@ -144,6 +177,7 @@ async function trainGroup(
 		...context,
 		log: { ...log, progress: (message) => log.progress(prefix + message) },
 	});
+	return failed;
 }
 
 function jobOf({ name, architecture, options, ...own }: GridSae, folder: string): SaeJob {

@@ -1,7 +1,7 @@
 /**
  * What a sweep keeps in its folder besides the SAEs, so that it can go on after any end: `sweep.json` says what it was
  * started with and which groups of SAEs train together, and for each group `training/N.jsonl` has every row of
- * metrics. A group's training state lies beside them until the group is done.
+ * metrics. A group's training state lies beside them until all of its SAEs are saved.
  */
 import { appendFileSync } from "node:fs";
 import { access, mkdir, rm } from "node:fs/promises";
@@ -21,7 +21,10 @@ const State = z.object({
 		z.object({
 			/** Settings of each SAE, by name. */
 			saes: z.record(z.string(), Settings),
+			/** Whether training has come to its end. */
 			done: z.boolean(),
+			/** SAEs that were trained, but could not be finished or saved. */
+			failed: z.array(z.string()).default([]),
 		}),
 	),
 });
@@ -64,7 +67,8 @@ export async function removeState(folder: string): Promise<void> {
 }
 
 /**
- * The groups that a resumed sweep keeps: those that are done, and those that have begun.
+ * The groups that a resumed sweep keeps: those that have begun. One before them that has not, since it failed at once,
+ * leaves an empty place, for a group's number names its files.
  * @param asked Settings of the SAEs that are asked for, by name. There may be more than before.
  * @throws a usage error where the sweep is another one.
  */
@@ -74,26 +78,29 @@ export async function keptGroups(
 	trainer: Settings,
 	asked: ReadonlyMap<string, Settings>,
 ): Promise<Group[]> {
-	const kept: Group[] = [];
-	for (const [number, group] of state.groups.entries()) {
-		const begun = group.done || (await exists(checkpointFile(folder, number)));
-		// Later groups have not begun either: they train one after another.
-		if (!begun) break;
-		kept.push(group);
-	}
+	const begun = await Promise.all(
+		state.groups.map(({ done }, number) => done || exists(checkpointFile(folder, number))),
+	);
+	const kept = state.groups
+		.slice(0, begun.lastIndexOf(true) + 1)
+		.map((group, number): Group => (begun[number] ? group : { saes: {}, done: true, failed: [] }));
 	if (kept.length > 0) refuseChanges("", state.trainer, trainer);
-	for (const { saes, done } of kept) {
-		for (const [name, settings] of Object.entries(saes)) {
+	for (const group of kept) {
+		for (const [name, settings] of Object.entries(group.saes)) {
 			const now = asked.get(name);
 			if (now) refuseChanges(`${name}: `, settings, now);
-			else if (!done) {
-				throw usageError(
-					`--resume: ${name} is half trained, so it can't be left out; --overwrite starts over`,
-				);
+			else if (isPending(group, asked)) {
+				const why = group.done ? `shares its training state with ${group.failed[0]}` : "is half trained";
+				throw usageError(`--resume: ${name} ${why}, so it can't be left out; --overwrite starts over`);
 			}
 		}
 	}
 	return kept;
+}
+
+/** Whether there is something left to do for a group: to train it, or to save SAEs that are asked for. */
+export function isPending({ done, failed }: Group, asked: { has(name: string): boolean }): boolean {
+	return !done || failed.some((name) => asked.has(name));
 }
 
 function refuseChanges(prefix: string, before: Settings, now: Settings): void {

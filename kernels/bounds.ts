@@ -1,11 +1,11 @@
 /**
- * Bounds that decide which pre-activations are kept: of a row's k largest, of a batch's, of a latent's. All exact, by
- * digits of the bits of positive floats, which keep their order as integers. A bound is (bits, how many of the values
- * equal to it are kept).
+ * Bounds that decide which pre-activations are kept: of a row's k largest, or of a batch's. All exact, by digits of the
+ * bits of positive floats, which keep their order as integers. A bound is (bits, how many of the values equal to it are
+ * kept).
  */
 import { GROUP_INDEX, POSITIVE_KEY, packed, STEP_PARAMS } from "./wgsl.ts";
 
-const CHUNK = "struct Chunk { first_row: u32, rows: u32, d_sae: u32, stride: u32 }";
+export const CHUNK = "struct Chunk { first_row: u32, rows: u32, d_sae: u32, stride: u32 }";
 
 const BINS = 256;
 
@@ -125,7 +125,10 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
 `;
 }
 
-/** Picks the digit of the batch's step.k[term] · rows largest and clears the bins. Bindings: step uniform, bound. */
+/**
+ * Picks the digit of the batch's step.k[term] · rows largest and clears the bins. Bindings: step uniform of the whole
+ * batch, bound.
+ */
 export function pickDigit(digit: number, term: number): string {
 	const { bits } = DIGITS[digit]!;
 	return /* wgsl */ `
@@ -195,7 +198,10 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
 `;
 }
 
-/** The batch's bound as bounds of rows: earlier rows keep equal values first. Bindings: step uniform, bound, before [rows + 1], bounds [rows]. */
+/**
+ * The batch's bound as bounds of rows: earlier rows keep equal values first. Bindings: step uniform, bound, before
+ * [rows + 1], bounds [rows], taken (equal values in earlier micro-batches).
+ */
 export const SHARE_BOUND = /* wgsl */ `
 ${STEP_PARAMS}
 ${GROUP_INDEX}
@@ -203,82 +209,24 @@ ${GROUP_INDEX}
 @group(0) @binding(1) var<storage, read> bound: array<u32>;
 @group(0) @binding(2) var<storage, read> before: array<u32>;
 @group(0) @binding(3) var<storage, read_write> bounds: array<vec2u>;
+@group(0) @binding(4) var<storage, read> taken: array<u32>;
 
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) thread: u32) {
 	let row = group_index(group, groups) * 64u + thread;
 	if (row >= step.rows) { return; }
 	let need = bound[${BATCH_BOUND.need}];
-	bounds[row] = vec2u(bound[${BATCH_BOUND.prefix}], need - min(need, before[row]));
+	bounds[row] = vec2u(bound[${BATCH_BOUND.prefix}], need - min(need, taken[0] + before[row]));
 }
 `;
 
-export const LATENTS_PER_GROUP = 32;
-const LANES = 8;
-
-/**
- * For every latent, the bound of its largest positive pre-activations over the batch: as many as its quota times rows,
- * rounded by a draw that follows from seed, update and latent. (bits, the last row in which an equal value is kept.)
- * Bindings: step uniform, uniform { first row, rows, d_sae, stride }, pre, quota [d_sae], bounds [d_sae].
- * Workgroups of {@link LATENTS_PER_GROUP} latents, whose rows are shared by lanes; the chunk must hold the whole batch.
- */
-export const LATENT_BOUNDS = /* wgsl */ `
+/** Equal values of these rows are taken too. Bindings: step uniform, before [rows + 1], taken. */
+export const TAKE_EQUALS = /* wgsl */ `
 ${STEP_PARAMS}
-${GROUP_INDEX}
-${POSITIVE_KEY}
-${CHUNK}
 @group(0) @binding(0) var<uniform> step: Step;
-@group(0) @binding(1) var<uniform> chunk: Chunk;
-@group(0) @binding(2) var<storage, read> pre: array<f32>;
-@group(0) @binding(3) var<storage, read> quota: array<f32>;
-@group(0) @binding(4) var<storage, read_write> bounds: array<vec2u>;
+@group(0) @binding(1) var<storage, read> before: array<u32>;
+@group(0) @binding(2) var<storage, read_write> taken: array<u32>;
 
-// PCG (O'Neill 2014) on what makes the draw: a number from 0 to 1.
-fn draw(latent: u32) -> f32 {
-	var state = latent * 747796405u + step.update * 2891336453u + step.seed * 277803737u + 1u;
-	state = ((state >> ((state >> 28u) + 4u)) ^ state) * 277803737u;
-	return f32(((state >> 22u) ^ state) >> 8u) / 16777216.0;
-}
-
-var<workgroup> counted: array<u32, ${LATENTS_PER_GROUP * LANES}>;
-var<workgroup> agreed: array<u32, ${LATENTS_PER_GROUP}>;
-
-// Values of the latent that reach these bits, over all lanes; every thread of the workgroup must call it.
-fn reaching(thread: u32, latent: u32, bits: u32) -> u32 {
-	let lane = thread / ${LATENTS_PER_GROUP}u;
-	var reach = 0u;
-	if (latent < chunk.d_sae) {
-		for (var row = lane; row < step.rows; row += ${LANES}u) { reach += select(0u, 1u, key(pre[row * chunk.stride + latent]) >= bits); }
-	}
-	counted[thread] = reach;
-	workgroupBarrier();
-	if (lane == 0u) {
-		for (var other = 1u; other < ${LANES}u; other++) { reach += counted[other * ${LATENTS_PER_GROUP}u + thread]; }
-		agreed[thread] = reach;
-	}
-	workgroupBarrier();
-	return agreed[thread % ${LATENTS_PER_GROUP}u];
-}
-
-@compute @workgroup_size(${LATENTS_PER_GROUP * LANES})
-fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) thread: u32) {
-	let latent = group_index(group, groups) * ${LATENTS_PER_GROUP}u + thread % ${LATENTS_PER_GROUP}u;
-	var need = 0u;
-	if (latent < chunk.d_sae) { need = min(u32(floor(quota[latent] * f32(step.rows) + draw(latent))), step.rows); }
-	// The largest bits that at least as many values reach; 1 if fewer are positive.
-	var bound = 0u;
-	for (var round = 0u; round < 31u; round++) {
-		let probe = bound | (0x40000000u >> round);
-		if (reaching(thread, latent, probe) >= need) { bound = probe; }
-	}
-	bound = max(bound, 1u);
-	let above = reaching(thread, latent, bound + 1u);
-	if (thread >= ${LATENTS_PER_GROUP}u || latent >= chunk.d_sae) { return; }
-	var left = need - min(need, above);
-	var last = 0u;
-	for (var row = 0u; row < step.rows && left > 0u; row++) {
-		if (key(pre[row * chunk.stride + latent]) == bound) { last = row; left--; }
-	}
-	bounds[latent] = select(vec2u(bound, last), vec2u(0xffffffffu, 0u), need == 0u);
-}
+@compute @workgroup_size(1)
+fn main() { taken[0] += before[step.rows]; }
 `;

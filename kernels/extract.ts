@@ -20,7 +20,7 @@ export type Rule =
 	 * A latent belongs to the first level that has it.
 	 */
 	| { readonly kind: "rows"; readonly levels: number }
-	/** Those over a bound of their latent: (bits of a positive number, the last row in which equal counts). */
+	/** Those over a bound of their latent: (bits of a positive number, the row before which equal counts). */
 	| { readonly kind: "latents" };
 
 const CHUNK = /* wgsl */ `
@@ -83,7 +83,7 @@ function each(rule: Exclude<Rule, { kind: "rows" }>, threads: number): string {
 			let keep = ${rule.keep};`
 			: `let bound = bounds[latent];
 			let mine = key(pre[base + latent]);
-			let keep = mine > bound.x || (mine == bound.x && row <= bound.y);`;
+			let keep = mine > bound.x || (mine == bound.x && row < bound.y);`;
 	return `
 	var mine_count = 0.0;
 	for (var w = thread; w < words; w += ${threads}u) {

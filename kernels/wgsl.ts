@@ -89,16 +89,16 @@ export function literal(value: number): string {
 }
 
 /**
- * An entry point with a thread per latent below `size.x`, a uniform that the kernel declares; `body` knows its own
- * as `latent`.
+ * An entry point with a thread per latent below `count`, a number of a uniform that the kernel declares; `body` knows
+ * its own as `latent`.
  */
-export function eachLatent(body: string): string {
+export function eachLatent(body: string, count = "size.x"): string {
 	return /* wgsl */ `
 ${GROUP_INDEX}
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) thread: u32) {
 	let latent = group_index(group, groups) * 64u + thread;
-	if (latent >= size.x) { return; }
+	if (latent >= ${count}) { return; }
 	${body}
 }
 `;

@@ -4,16 +4,24 @@ import {
 	BATCH_DIGITS,
 	countDigits,
 	countEquals,
-	LATENT_BOUNDS,
-	LATENTS_PER_GROUP,
 	pickDigit,
 	rowBounds,
 	SHARE_BOUND,
+	TAKE_EQUALS,
 } from "../../kernels/bounds.ts";
 import { EXTRACT_THREADS, markCodes, type Rule, WORD, writeCodes } from "../../kernels/extract.ts";
 import type { Names } from "../../kernels/formula.ts";
 import type { Gpu } from "../../kernels/gpu.ts";
 import { selectGroupMax } from "../../kernels/group-max.ts";
+import {
+	countLatentDigits,
+	LATENT_BINS,
+	LATENT_BOUNDS,
+	LATENT_DIGITS,
+	LATENTS_PER_GROUP,
+	pickLatentDigit,
+	SHARE_LATENT_BOUNDS,
+} from "../../kernels/latent-bounds.ts";
 import type { Layout } from "../../kernels/layout.ts";
 import type { MaximaOf } from "../../kernels/matmul.ts";
 import { selectProductKeys } from "../../kernels/product-keys.ts";
@@ -82,8 +90,14 @@ export interface CodeBuffers {
 export interface SelectContext {
 	readonly gpu: Gpu;
 	readonly layout: Layout;
-	/** Rows of the batch, and of every block. */
+	/** Rows of the batch, or micro-batch, and of every block. */
 	readonly rows: number;
+	/** Of the batch that the rows are a micro-batch of, if they are. */
+	readonly batch?: {
+		readonly step: GPUBuffer;
+		/** A buffer that all of its micro-batches have in common. */
+		shared(label: string, count: number): GPUBuffer;
+	};
 	readonly names: Names;
 	readonly buffers: CodeBuffers;
 	/** End of the room for entries. */
@@ -94,11 +108,21 @@ export interface SelectContext {
 	floats(label: string, count: number): GPUBuffer;
 }
 
+/** A look at all rows of a batch: at `each` micro-batch, once its pre-activations are there, and `after` all. */
+export interface Round {
+	readonly each: readonly Dispatch[];
+	readonly after: readonly Dispatch[];
+}
+
 export interface SelectDispatches {
 	/** After the chunk's pre-activations are there. */
 	readonly chunk: (chunk: Chunk) => Dispatch[];
-	/** After all of them are. */
+	/** Before anything is selected, for selections that look at the whole batch. */
+	readonly rounds?: readonly Round[];
+	/** After all chunks' pre-activations are there, and all rounds are done. */
 	readonly batch: () => Dispatch[];
+	/** What is counted from one micro-batch to the next while they select, in order: 0 before the first. */
+	readonly running?: readonly GPUBuffer[];
 	/** Bits that stand for a threshold, and how many numbers apart they are; for batch-level selections. */
 	readonly bounds?: { readonly buffer: GPUBuffer; readonly apart: number };
 }
@@ -264,9 +288,11 @@ function batchTopK(
 	out: GPUBuffer,
 	chunks: readonly Chunk[],
 ): SelectDispatches {
-	const { gpu, rows, buffers } = context;
+	const { gpu, rows, buffers, batch } = context;
 	const { name, number } = selection;
-	const bound = context.floats(`${name} bound`, BATCH_BOUND.length);
+	const shared = batch?.shared ?? context.floats;
+	const bound = shared(`${name} bound`, BATCH_BOUND.length);
+	const taken = shared(`${name} equals taken`, 1);
 	const equals = context.floats(`${name} equals`, rows);
 	const before = context.floats(`${name} equals before`, rows + 1);
 	const bounds = context.floats(`${name} bounds`, rows * 2);
@@ -283,24 +309,34 @@ function batchTopK(
 		);
 	return {
 		chunk: () => [],
+		rounds: Array.from({ length: BATCH_DIGITS }, (_, digit) => ({
+			each: each("count digits", countDigits(digit, threads), [bound]),
+			after: [
+				dispatch(
+					gpu,
+					`pick digit ${name}`,
+					pickDigit(digit, number),
+					[batch?.step ?? buffers.step, bound],
+					1,
+				),
+			],
+		})),
 		batch: () => [
-			...Array.from({ length: BATCH_DIGITS }, (_, digit) => [
-				...each("count digits", countDigits(digit, threads), [bound]),
-				dispatch(gpu, `pick digit ${name}`, pickDigit(digit, number), [buffers.step, bound], 1),
-			]).flat(),
 			...each("count equals", countEquals(threads), [bound, equals]),
 			...exclusiveScan(gpu, `${name} equals`, equals, before, rows),
 			dispatch(
 				gpu,
 				`share ${name}`,
 				SHARE_BOUND,
-				[buffers.step, bound, before, bounds],
+				[buffers.step, bound, before, bounds, taken],
 				Math.ceil(rows / 64),
 			),
+			...(batch ? [dispatch(gpu, `take ${name}`, TAKE_EQUALS, [buffers.step, before, taken], 1)] : []),
 			...chunks.flatMap((chunk) =>
 				extract(context, selection, { kind: "rows", levels: 1 }, bounds, out, chunk),
 			),
 		],
+		running: [taken],
 		bounds: { buffer: bound, apart: BATCH_BOUND.length },
 	};
 }
@@ -311,8 +347,9 @@ function featureTopK(
 	out: GPUBuffer,
 	chunks: readonly Chunk[],
 ): SelectDispatches {
-	const { gpu, layout, buffers } = context;
+	const { gpu, layout, buffers, batch } = context;
 	const { name } = selection;
+	if (batch) return featureTopKByDigits({ ...context, batch }, selection, out, chunks);
 	const bounds = context.floats(`${name} bounds`, layout.latents * 2);
 	const [chunk] = chunks;
 	return {
@@ -328,6 +365,58 @@ function featureTopK(
 			...extract(context, selection, { kind: "latents" }, bounds, out, chunk!),
 		],
 		bounds: { buffer: bounds, apart: 2 },
+	};
+}
+
+/** Bytes that {@link featureTopKByDigits} counts in, which grow with the latents alone. */
+export function digitBytes({ latents }: Layout): number {
+	return latents * LATENT_BINS * 4;
+}
+
+/** The same bounds, where no more than a micro-batch's pre-activations are there at a time. */
+function featureTopKByDigits(
+	context: SelectContext & Required<Pick<SelectContext, "batch">>,
+	selection: PlacedSelection,
+	out: GPUBuffer,
+	chunks: readonly Chunk[],
+): SelectDispatches {
+	const { gpu, layout, buffers, batch } = context;
+	const { name } = selection;
+	const { d_sae, latents } = layout;
+	const found = batch.shared(`${name} found`, latents * 2);
+	const bins = batch.shared(`${name} bins`, latents * LATENT_BINS);
+	const taken = batch.shared(`${name} equals taken`, latents);
+	const bounds = context.floats(`${name} bounds`, latents * 2);
+	const groups = Math.ceil(d_sae / 64);
+	const each = (label: string, code: string, chunk: Chunk, further: readonly Binding[]) =>
+		dispatch(
+			gpu,
+			`${label} ${name}`,
+			code,
+			[buffers.step, chunkConstants(context, chunk), chunk.pre, found, ...further],
+			groups,
+		);
+	return {
+		chunk: () => [],
+		rounds: Array.from({ length: LATENT_DIGITS }, (_, digit) => ({
+			each: chunks.map((chunk) => each("count digits", countLatentDigits(digit), chunk, [bins])),
+			after: [
+				dispatch(
+					gpu,
+					`pick digits ${name}`,
+					pickLatentDigit(digit),
+					[batch.step, context.constants(d_sae, latents), buffers.quota!, found, bins],
+					groups,
+				),
+			],
+		})),
+		batch: () =>
+			chunks.flatMap((chunk) => [
+				each("share", SHARE_LATENT_BOUNDS, chunk, [taken, bounds]),
+				...extract(context, selection, { kind: "latents" }, bounds, out, chunk),
+			]),
+		running: [taken],
+		bounds: { buffer: found, apart: 2 },
 	};
 }
 

@@ -52,7 +52,10 @@ export function encodePhase(
 				...revivalLoss(work, chunk),
 				...selections.flatMap((selection) => selection.chunk(chunk)),
 			]),
-			...selections.flatMap((selection) => selection.batch()),
+			...selections.flatMap(({ rounds = [], batch }) => [
+				...rounds.flatMap(({ each, after }) => [...each, ...after]),
+				...batch(),
+			]),
 			...terms.flatMap((term) => (term.activated ? [activate(work, term)] : [])),
 		],
 		bounds: selections[0]!.bounds,

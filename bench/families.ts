@@ -3,7 +3,8 @@
  *
  *   bun bench/families.ts [--d-in 768] [--d-sae 32768] [--k 32] [--batch 4096] [--steps 20] [--only topk,gated] [--kernels]
  *
- * Architectures that do not choose how many latents they keep get encoder biases that let k of them fire.
+ * Architectures that do not choose how many latents they keep get encoder biases that let k of them fire. Transcoders
+ * reconstruct other rows of d_in values; a crosscoder has two sources of d_in / 2 values each, in and out.
  */
 import { parseArgs } from "node:util";
 import { builtIn } from "../core/built-in.ts";
@@ -35,7 +36,10 @@ console.log(`${gpu.info.provider}: ${gpu.info.description || gpu.info.device}`);
 console.log(`d_in ${d_in}, d_sae ${d_sae}, batch ${batch}, k ${k}`);
 
 const rng = new CounterRng(1);
-const rows = Float32Array.from({ length: batch * d_in }, (_, i) => rng.normal(i) / Math.sqrt(d_in));
+const normalRows = (first: number) =>
+	Float32Array.from({ length: batch * d_in }, (_, i) => rng.normal(first + i) / Math.sqrt(d_in));
+const rows = normalRows(0);
+const others = normalRows(rows.length);
 const settings: StepSettings = {
 	lr: 0,
 	beta1: 0.9,
@@ -48,31 +52,66 @@ const settings: StepSettings = {
 	progress: 1,
 };
 
+/** A row of the table. */
+interface Case {
+	readonly architecture: string;
+	/** As words would say it. */
+	readonly variant?: string;
+	readonly options?: Readonly<Record<string, unknown>>;
+	/** Whether it reconstructs other rows than it sees. */
+	readonly others?: boolean;
+	/** Whether each column has a scale of its own, as where several sources lie side by side. */
+	readonly scaled?: boolean;
+}
+
+/** What is not simply an architecture with its defaults. */
+const CASES: readonly Case[] = [
+	// Candidates are centres of rows, of which a small batch has too few for the default.
+	{ architecture: "archetypal", options: { candidates: Math.min(d_sae, 2048, batch) } },
+	{ architecture: "jumprelu", variant: "--recipe anthropic", options: { recipe: "anthropic" } },
+	{ architecture: "transcoder", others: true },
+	{ architecture: "transcoder", variant: "--skip", options: { skip: true }, others: true },
+	{ architecture: "crosscoder", scaled: true },
+	{
+		architecture: "crosscoder",
+		variant: "--select batchtopk",
+		options: { select: "batchtopk" },
+		scaled: true,
+	},
+];
+
 let topk: number | undefined;
-for (const name of ["topk", ...names.filter((name) => name !== "topk")]) await time(name);
+for (const architecture of ["topk", ...names.filter((name) => name !== "topk")]) {
+	const own = CASES.filter((one) => one.architecture === architecture);
+	if (own.every(({ variant }) => variant !== undefined)) own.unshift({ architecture });
+	for (const one of own) await time(one);
+}
 gpu.close();
 process.exit(0);
 
-async function time(name: string): Promise<void> {
+async function time({ architecture: name, variant, ...how }: Case): Promise<void> {
 	const architecture = (await registry.find("architecture", name))!;
 	const given = "k" in (architecture.options as unknown as { shape: object }).shape ? { k } : {};
 	// Pairs of keys need a square.
 	const latents = name === "product-keys" ? Math.round(Math.sqrt(d_sae)) ** 2 : d_sae;
 	const sizes = { d_in, d_out: d_in, d_sae: latents };
-	const spec = architecture.training(architecture.options.parse(given), sizes);
+	const spec = architecture.training(architecture.options.parse({ ...given, ...how.options }), sizes);
 	const step = await TrainStep.create(gpu, spec, {
 		d_in,
+		d_out: how.others ? d_in : undefined,
 		d_sae: latents,
 		rows: batch,
 		format: "float32",
 		clip: false,
+		columnScales: how.scaled ? new Float32Array(d_in).fill(1) : undefined,
 	});
-	const sample = rows.subarray(0, Math.min(batch, 4096) * d_in);
-	const first = initialise(spec, sizes, { inputs: sample, targets: sample }, 0);
+	const sampleOf = (all: Float32Array) => all.subarray(0, Math.min(batch, 4096) * d_in);
+	const sample = { inputs: sampleOf(rows), targets: sampleOf(how.others ? others : rows) };
+	const first = initialise(spec, sizes, sample, 0);
 	if (spec.loss[0].select.kind === "all") letFire(first, k / latents);
 	step.restore(first, settings.dead_after);
 	if (spec.allocation) step.allocate(spec.allocation.plan(new Float32Array(latents)));
-	step.run({ inputs: rows }, settings, false);
+	step.run({ inputs: rows, targets: how.others ? others : undefined }, settings, false);
 	await step.report();
 	for (let i = 0; i < 5; i++) step.repeat();
 	await step.report();
@@ -82,7 +121,7 @@ async function time(name: string): Promise<void> {
 	const milliseconds = (performance.now() - start) / steps;
 	topk ??= milliseconds;
 	console.log(
-		`${name.padEnd(16)} ${milliseconds.toFixed(3)} ms/step, ${(milliseconds / topk).toFixed(2)} × topk, l0 ${l0.toFixed(1)}`,
+		`${[name, variant].filter(Boolean).join(" ").padEnd(30)} ${milliseconds.toFixed(3)} ms/step, ${(milliseconds / topk).toFixed(2)} × topk, l0 ${l0.toFixed(1)}`,
 	);
 	if (values.kernels) {
 		const sums = new Map<string, number>();
@@ -97,9 +136,12 @@ async function time(name: string): Promise<void> {
 /** Biases under which normal rows of norm 1 give this share of pre-activations over the threshold. */
 function letFire(first: Record<string, Float32Array>, rate: number): void {
 	const { W_enc, b_enc, b_mag, log_threshold } = first;
-	const norm = Math.hypot(...W_enc!.subarray(0, d_in));
-	const threshold = log_threshold ? Math.exp(log_threshold[0]!) : 0;
-	b_enc!.fill(threshold - (norm / Math.sqrt(d_in)) * normalQuantile(1 - rate));
+	const quantile = normalQuantile(1 - rate);
+	for (let latent = 0; latent < b_enc!.length; latent++) {
+		const norm = Math.hypot(...W_enc!.subarray(latent * d_in, (latent + 1) * d_in));
+		const threshold = log_threshold ? Math.exp(log_threshold[latent]!) : 0;
+		b_enc![latent] = threshold - (norm / Math.sqrt(d_in)) * quantile;
+	}
 	b_mag?.set(b_enc!);
 }
 

@@ -11,7 +11,15 @@ import { EXIT, SaeError } from "./errors.ts";
 import { encoderChunks } from "./gpu/encoder.ts";
 import { ParameterStore } from "./gpu/parameters.ts";
 import { productDispatch } from "./gpu/product.ts";
-import { FIRST_ROOM, GROWTH, isBatchLevel, maximaOf, roomOf, selectDispatches } from "./gpu/select.ts";
+import {
+	FIRST_ROOM,
+	GROWTH,
+	isBatchLevel,
+	isReranked,
+	maximaOf,
+	roomOf,
+	selectDispatches,
+} from "./gpu/select.ts";
 import { transposed } from "./matrix.ts";
 import type { Codes, SaeModel } from "./sae.ts";
 import { largest } from "./schedule.ts";
@@ -158,6 +166,7 @@ class GpuSae implements SaeRuntime {
 			parameters: this.#parameters,
 			maximaOf: maximaOf(select),
 			keep: false,
+			reranked: isReranked({ select, room: this.#room }),
 			floats,
 			constants,
 		});

@@ -107,18 +107,29 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
 /** Entries whose partial products wait in workgroup memory at a time. */
 const SLAB = 64;
 
+/** Parts of a row that a GPU fetches together. Compilers for CPUs take long over such text. */
+const TOGETHER = 8;
+
 /**
- * What each code contributes to the error: slope[e] = ⟨error[v], W_dec[index[e]]⟩, unscaled.
- * Bindings: uniform { code rows, unused, first latent, end latent }, W_dec shard, index, span, error, slope.
- * One workgroup per code row; `lanes` of the `threads` share an entry. A shard writes only its own entries.
+ * What each code contributes to the error: slope[e] = ⟨error[v], W_dec[index[e]]⟩, unscaled; and any other products of
+ * rows with those of a matrix that lists name.
+ * Bindings: uniform { code rows, row of the first error, first latent, end latent }, W_dec shard, index, span, error,
+ * slope. One workgroup per code row; `lanes` of the `threads` share an entry. A shard writes only its own entries.
  */
 export function codeSlopes(shape: { width: number; lanes: number; threads: number }): string {
 	const pitch = shape.width / 4;
 	const { lanes, threads } = shape;
 	const teams = threads / lanes;
+	const parts = pitch / lanes;
+	const column = (i: number) => `lane + ${i * lanes}u`;
+	const dots =
+		Number.isInteger(parts) && parts <= TOGETHER && lanes >= 32
+			? `${unroll(parts, (i) => `let w${i} = w_dec[at + ${column(i)}];`)}
+				${unroll(parts, (i) => `sum += dot(w${i}, row_error[${column(i)}]);`)}`
+			: `for (var column = lane; column < ${pitch}u; column += ${lanes}u) { sum += dot(w_dec[at + column], row_error[column]); }`;
 	return /* wgsl */ `
 ${GROUP_INDEX}
-struct Part { rows: u32, code_row: u32, start: u32, end: u32 }
+struct Part { rows: u32, source: u32, start: u32, end: u32 }
 @group(0) @binding(0) var<uniform> part: Part;
 @group(0) @binding(1) var<storage, read> w_dec: array<vec4f>;
 @group(0) @binding(2) var<storage, read> index: array<u32>;
@@ -135,7 +146,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
 	if (v >= part.rows) { return; }
 	let entries = span[v];
 	if (entries.x == entries.y) { return; }
-	for (var column = thread; column < ${pitch}u; column += ${threads}u) { row_error[column] = error[v * ${pitch}u + column]; }
+	for (var column = thread; column < ${pitch}u; column += ${threads}u) { row_error[column] = error[(part.source + v) * ${pitch}u + column]; }
 	let team = thread / ${lanes}u;
 	let lane = thread % ${lanes}u;
 	for (var slab = entries.x; slab < entries.y; slab += ${SLAB}u) {
@@ -146,7 +157,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
 			var sum = 0.0;
 			if (latent >= part.start && latent < part.end) {
 				let at = (latent - part.start) * ${pitch}u;
-				for (var column = lane; column < ${pitch}u; column += ${lanes}u) { sum += dot(w_dec[at + column], row_error[column]); }
+				${dots}
 			}
 			partial[e * ${lanes}u + lane] = sum;
 		}

@@ -3,6 +3,8 @@
  * other file of this folder, imports Bun, so that the same kernels run in a browser.
  */
 
+import type { HalfProduct } from "./tensor-product.ts";
+
 /** What kind of device this is, for people and for caches. */
 export interface GpuInfo {
 	/** Package that opened the device, e.g. `bun-webgpu`. */
@@ -24,6 +26,8 @@ export interface GpuProvider {
 export interface OpenDevice {
 	readonly device: GPUDevice;
 	readonly info: GpuInfo;
+	/** A product on tensor cores, of devices that have them. */
+	readonly halfProduct?: HalfProduct;
 	/** Whatever must stay referenced for as long as the device is used. */
 	readonly keepAlive: readonly unknown[];
 }
@@ -50,6 +54,7 @@ const MAP_MODE_READ = 1;
 export class Gpu {
 	readonly device: GPUDevice;
 	readonly info: GpuInfo;
+	readonly halfProduct: HalfProduct | undefined;
 	/** Largest storage buffer that one binding can hold, in bytes. */
 	readonly maxBinding: number;
 	readonly #keepAlive: readonly unknown[];
@@ -62,6 +67,7 @@ export class Gpu {
 	constructor(opened: OpenDevice, maxBinding = LARGEST_SAFE_BINDING) {
 		this.device = opened.device;
 		this.info = opened.info;
+		this.halfProduct = opened.halfProduct;
 		this.#keepAlive = opened.keepAlive;
 		const { maxStorageBufferBindingSize, maxBufferSize } = this.device.limits;
 		this.maxBinding = Math.min(maxStorageBufferBindingSize, maxBufferSize, maxBinding);

@@ -34,7 +34,11 @@ export function tileFor(info: { readonly software: boolean }): Tile {
 	return info.software ? DIRECT_TILE : STAGED_TILE;
 }
 
-export function tileGroups(tile: Tile, rows: number, latents: number): [number, number, number] {
+export function tileGroups(
+	tile: Pick<Tile, "rows" | "latents">,
+	rows: number,
+	latents: number,
+): [number, number, number] {
 	return [latents / tile.latents, rows / tile.rows, 1];
 }
 
@@ -73,7 +77,11 @@ struct Place { row: u32, latent: u32, pitch: u32, stride: u32 }
 @group(0) @binding(3) var<storage, read> b_enc: array<vec4f>;
 @group(0) @binding(4) var<storage, read_write> pre: array<vec4f>;
 @group(0) @binding(5) var<storage, read_write> maxima: array<f32>;
+${storePreActivation(maximaOf)}
+`;
 
+/** Four products become pre-activations of neighbouring latents, and their largest. */
+export const storePreActivation = (maximaOf: MaximaOf) => /* wgsl */ `
 fn store(row: u32, shard_latent: u32, product: vec4f) {
 	let column = (place.latent + shard_latent) / 4u;
 	let value = product + b_enc[column];

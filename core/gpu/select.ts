@@ -27,11 +27,13 @@ import type { MaximaOf } from "../../kernels/matmul.ts";
 import { selectProductKeys } from "../../kernels/product-keys.ts";
 import { type Binding, type Dispatch, dispatch } from "../../kernels/program.ts";
 import { exclusiveScan } from "../../kernels/scan.ts";
-import { MAX_K, SELECT_THREADS, selectTopK } from "../../kernels/topk.ts";
+import { selectTopK } from "../../kernels/topk.ts";
+import { MAX_K, SELECT_THREADS, type TopKShape } from "../../kernels/topk-parts.ts";
 import { packed } from "../../kernels/wgsl.ts";
 import type { Nesting, Selection } from "../architecture.ts";
 import { largest } from "../schedule.ts";
 import type { Chunk } from "./encoder.ts";
+import { rerankedTopK } from "./rerank.ts";
 
 /** A selection with its place among the codes. */
 export interface PlacedSelection {
@@ -66,6 +68,11 @@ export const GROWTH = 1.5;
 /** Whether a selection looks at every row of the batch before it decides. */
 export function isBatchLevel({ kind }: Selection): boolean {
 	return kind === "batch_topk" || kind === "feature_topk";
+}
+
+/** Whether a selection finds its codes exactly where pre-activations are only known to a margin. */
+export function isReranked({ select, room }: Pick<PlacedSelection, "select" | "room">): boolean {
+	return select.kind === "topk" && room > 0;
 }
 
 /** What the kernel that encodes has to summarise for a selection. */
@@ -161,41 +168,41 @@ export function selectDispatches(
 	};
 }
 
-function topK(context: SelectContext, selection: PlacedSelection, out: GPUBuffer, chunk: Chunk): Dispatch[] {
-	const { gpu, layout, rows, buffers } = context;
-	const { deadOnly, firstBlock, entry, room, number, select, name } = selection;
-	const code = selectTopK({
+/** How the kernels of a row's k largest know a selection and a chunk. */
+export function topKShape(
+	{ gpu, layout }: SelectContext,
+	{ room, deadOnly, select }: PlacedSelection,
+): TopKShape {
+	return {
 		maxK: room,
 		threads: gpu.threads(SELECT_THREADS),
 		scan: deadOnly ? "dead" : "maxima",
 		magnitude: maximaOf(select) === "magnitude",
 		keys: layout.keys === layout.d_sae ? undefined : layout.keys / 2,
-	});
-	const { firstRow, chunkRows } = chunk;
-	const place = context.constants(
-		firstRow,
-		chunkRows,
-		firstBlock * rows,
-		entry,
-		layout.d_sae,
-		layout.paddedKeys,
-		room,
-		number,
-	);
+	};
+}
+
+export function topKPlace(
+	{ constants, layout, rows }: SelectContext,
+	{ firstBlock, entry, room, number }: PlacedSelection,
+	{ firstRow, chunkRows }: Chunk,
+): GPUBuffer {
+	const { d_sae, paddedKeys } = layout;
+	return constants(firstRow, chunkRows, firstBlock * rows, entry, d_sae, paddedKeys, room, number);
+}
+
+function topK(context: SelectContext, selection: PlacedSelection, out: GPUBuffer, chunk: Chunk): Dispatch[] {
+	if (chunk.halved) return rerankedTopK(context, selection, out, chunk, chunk.halved);
+	const { gpu, rows, buffers } = context;
+	const { index, span } = buffers;
+	const scanned = selection.deadOnly ? buffers.dead! : chunk.maxima;
+	const place = topKPlace(context, selection, chunk);
 	return [
 		dispatch(
 			gpu,
-			`select ${name}`,
-			code,
-			[
-				buffers.step,
-				place,
-				chunk.pre,
-				deadOnly ? buffers.dead! : chunk.maxima,
-				buffers.index,
-				out,
-				buffers.span,
-			],
+			`select ${selection.name}`,
+			selectTopK(topKShape(context, selection)),
+			[buffers.step, place, chunk.pre, scanned, index, out, span],
 			rowsOfChunk(chunk, rows),
 		),
 	];
@@ -472,6 +479,6 @@ function chunkConstants({ constants, layout }: SelectContext, { firstRow, chunkR
 	return constants(firstRow, chunkRows, layout.d_sae, layout.latents);
 }
 
-function rowsOfChunk({ chunkRows, firstRow }: Chunk, rows: number): number {
+export function rowsOfChunk({ chunkRows, firstRow }: Chunk, rows: number): number {
 	return Math.min(chunkRows, rows - firstRow);
 }

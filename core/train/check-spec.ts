@@ -1,7 +1,7 @@
 /** Descriptions that can't be run are refused before anything is allocated. */
 import type { Gpu } from "../../kernels/gpu.ts";
 import { DEPTH, planLayout, roundUp, TILE } from "../../kernels/layout.ts";
-import { MAX_K } from "../../kernels/topk.ts";
+import { MAX_K } from "../../kernels/topk-parts.ts";
 import { MAX_BLOCKS, MAX_SCALARS, MAX_TERMS } from "../../kernels/wgsl.ts";
 import type { LossTerm, Size, TrainingSpec } from "../architecture.ts";
 import { usageError } from "../errors.ts";

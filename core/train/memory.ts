@@ -1,5 +1,6 @@
 /** How much device memory training takes, counted without taking it. */
 import type { Gpu } from "../../kernels/gpu.ts";
+import { halfWidth } from "../../kernels/halve.ts";
 import type { LossTerm, TrainingSpec } from "../architecture.ts";
 import { FIRST_ROOM, GROWTH, isBatchLevel, roomOf } from "../gpu/select.ts";
 import { largest } from "../schedule.ts";
@@ -24,7 +25,11 @@ const PRE_ACTIVATIONS = 1.25;
  * pre-activations.
  * @throws SaeError for a description that can't be run with these sizes.
  */
-export function trainingBytes(gpu: Pick<Gpu, "maxBinding">, spec: TrainingSpec, shape: StepShape): number {
+export function trainingBytes(
+	gpu: Pick<Gpu, "maxBinding" | "halfProduct">,
+	spec: TrainingSpec,
+	shape: StepShape,
+): number {
 	checkSpec(spec, shape, gpu);
 	let bytes = 0;
 	const count = (_label: string, more: number) => {
@@ -37,5 +42,6 @@ export function trainingBytes(gpu: Pick<Gpu, "maxBinding">, spec: TrainingSpec, 
 	const { layout } = planWork(counting as unknown as Gpu, spec, shape, codes);
 	const batchLevel = spec.loss.some(({ select }) => isBatchLevel(select));
 	const rows = batchLevel ? layout.paddedRows : layout.chunkRows;
-	return bytes + rows * layout.latents * 4 * PRE_ACTIVATIONS;
+	const halved = gpu.halfProduct ? (layout.paddedRows + layout.latents) * halfWidth(layout.width) * 2 : 0;
+	return bytes + halved + rows * layout.latents * 4 * PRE_ACTIVATIONS;
 }

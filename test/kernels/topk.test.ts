@@ -5,7 +5,8 @@ import type { Gpu } from "../../kernels/gpu.ts";
 import { roundUp, TILE } from "../../kernels/layout.ts";
 import { GROUP } from "../../kernels/matmul.ts";
 import { dispatch, submit } from "../../kernels/program.ts";
-import { SELECT_THREADS, selectTopK, type TopKShape } from "../../kernels/topk.ts";
+import { selectTopK } from "../../kernels/topk.ts";
+import { SELECT_THREADS, type TopKShape } from "../../kernels/topk-parts.ts";
 import { packStep, STEP_PARAMS_BYTES } from "../../kernels/wgsl.ts";
 import { randomStream } from "../reference/models.ts";
 

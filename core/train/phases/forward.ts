@@ -8,16 +8,32 @@ import { type Dispatch, dispatch } from "../../../kernels/program.ts";
 import { revivalLosses } from "../../../kernels/revive.ts";
 import { type Chunk, encoderChunks } from "../../gpu/encoder.ts";
 import { rowsOf } from "../../gpu/parameters.ts";
-import { isBatchLevel, maximaOf, type SelectDispatches, selectDispatches } from "../../gpu/select.ts";
+import {
+	isBatchLevel,
+	isReranked,
+	maximaOf,
+	type SelectDispatches,
+	selectDispatches,
+} from "../../gpu/select.ts";
 import { lastBlock, nextSlot, type PlacedTerm, type Work } from "../work.ts";
 
 /** The chunks that rows are encoded in, whatever is made of their pre-activations. */
-export function chunksOf({ gpu, layout, terms, buffers, parameters, floats, constants }: Work): Chunk[] {
+export function chunksOf({
+	gpu,
+	spec,
+	layout,
+	terms,
+	buffers,
+	parameters,
+	floats,
+	constants,
+}: Work): Chunk[] {
 	return encoderChunks(gpu, layout, {
 		input: buffers.encoderInput,
 		parameters,
 		maximaOf: maximaOf(terms[0]!.select),
 		keep: terms.some(({ select }) => isBatchLevel(select)),
+		reranked: spec.revival === undefined && terms.every(isReranked),
 		floats,
 		constants,
 	});

@@ -1,0 +1,80 @@
+/**
+ * Rows in float16 beside their float32 originals, for products on tensor cores. Each row is first multiplied by a power
+ * of two that brings its largest element to [2⁸, 2⁹), so that float16's range never matters: what its subnormals lose is
+ * nothing beside the row's other rounding.
+ */
+import { roundUp } from "./layout.ts";
+import { GROUP_INDEX, workgroupSum } from "./wgsl.ts";
+
+/** Columns of halved rows come in multiples of this: the depth of a tile of {@link ./tensor-product.ts}. */
+export const HALF_DEPTH = 32;
+
+/** Padded columns of halved rows of `width` columns. */
+export function halfWidth(width: number): number {
+	return roundUp(width, HALF_DEPTH);
+}
+
+const THREADS = 64;
+
+/**
+ * Largest distance of a product of two halved rows from that of the originals, in units of the product of their
+ * norms. Both operands' elements are off by at most 2⁻¹¹ of themselves; the rest is for sums in float32 that
+ * truncate instead of rounding, and for subnormals that may count as zeros.
+ */
+export function halfError(width: number): number {
+	return 2 ** -10 * (1 + 2 ** -6) + width * 2 ** -23;
+}
+
+export interface HalveShape {
+	/**
+	 * `inputs` clears what `weights` gather: the largest norm of all rows, as its bits. Inputs come first in a step.
+	 */
+	readonly rows: "inputs" | "weights";
+}
+
+/**
+ * Bindings: uniform { first fact, rows, width / 4, half width / 4 }, source [rows, width], halves [rows, half width],
+ * facts [rows] (inverse of the row's scale, norm of the original), largest norm's bits. One workgroup per row.
+ */
+export function halveRows({ rows }: HalveShape): string {
+	return /* wgsl */ `
+${GROUP_INDEX}
+${workgroupSum(THREADS)}
+struct Place { first: u32, rows: u32, pitch: u32, half_pitch: u32 }
+@group(0) @binding(0) var<uniform> place: Place;
+@group(0) @binding(1) var<storage, read> source: array<vec4f>;
+@group(0) @binding(2) var<storage, read_write> halves: array<vec2u>;
+@group(0) @binding(3) var<storage, read_write> facts: array<vec2f>;
+@group(0) @binding(4) var<storage, read_write> largest: atomic<u32>;
+var<workgroup> biggest: atomic<u32>;
+
+@compute @workgroup_size(${THREADS})
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) thread: u32) {
+	let row = group_index(group, groups);
+	if (row >= place.rows) { return; }
+	let base = row * place.pitch;
+	var square = 0.0;
+	var extent = 0.0;
+	for (var column = thread; column < place.pitch; column += ${THREADS}u) {
+		let value = source[base + column];
+		let size = abs(value);
+		square += dot(value, value);
+		extent = max(extent, max(max(size.x, size.y), max(size.z, size.w)));
+	}
+	atomicMax(&biggest, bitcast<u32>(extent));
+	let norm = sqrt(workgroup_sum(thread, square));
+	// 2^e is at most the largest element; nothing is scaled beyond what float32 can undo.
+	let e = clamp(i32(atomicLoad(&biggest) >> 23u) - 127, -100, 100);
+	let scale = bitcast<f32>(u32(135 - e) << 23u);
+	for (var column = thread; column < place.half_pitch; column += ${THREADS}u) {
+		var value = vec4f();
+		if (column < place.pitch) { value = source[base + column] * scale; }
+		halves[row * place.half_pitch + column] = vec2u(pack2x16float(value.xy), pack2x16float(value.zw));
+	}
+	if (thread == 0u) {
+		facts[place.first + row] = vec2f(bitcast<f32>(u32(119 + e) << 23u), norm);
+		${rows === "inputs" ? "if (row == 0u) { atomicStore(&largest, 0u); }" : "atomicMax(&largest, bitcast<u32>(norm));"}
+	}
+}
+`;
+}

@@ -69,10 +69,16 @@ export interface TrainerContribution<O = AnyOptions> extends ContributionBase<O>
 	readonly kind: "trainer";
 	train(job: TrainJob, options: O, context: Context): Promise<void>;
 	/**
-	 * About how many bytes of device memory an SAE takes in training on rows of this width. Throws for one that can't
+	 * About how many bytes of device memory an SAE takes in training on rows of these widths. Throws for one that can't
 	 * be trained. A sweep trains as many at once as fit; without this, all.
 	 */
-	memory?(sae: SaeJob, d_in: number, options: O, context: Context): Promise<number>;
+	memory?(sae: SaeJob, widths: RowWidths, options: O, context: Context): Promise<number>;
+}
+
+/** Widths of the columns that are encoded, and of those that are reconstructed where these are others. */
+export interface RowWidths {
+	readonly inputs: readonly number[];
+	readonly targets?: readonly number[] | undefined;
 }
 
 export interface ExporterContribution<O = AnyOptions> extends ContributionBase<O> {

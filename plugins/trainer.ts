@@ -1,5 +1,5 @@
 /** The trainer: Adam over one stream, for one SAE or several, with held-out evaluation and exact resume. */
-import { type Context, definePlugin, type SaeJob, type TrainJob } from "saeflow";
+import { type Context, definePlugin, type RowWidths, type SaeJob, type TrainJob } from "saeflow";
 import { trainAll } from "./trainer/loop.ts";
 import { memoryOf } from "./trainer/trainee.ts";
 
@@ -90,8 +90,8 @@ export default definePlugin({
 				options,
 				train: (job: TrainJob, chosen: TrainerOptions, context: Context) =>
 					trainAll(core, job, chosen, context),
-				memory: (sae: SaeJob, d_in: number, chosen: TrainerOptions, context: Context) =>
-					memoryOf(core, sae, d_in, chosen, context),
+				memory: (sae: SaeJob, widths: RowWidths, chosen: TrainerOptions, context: Context) =>
+					memoryOf(core, sae, widths, chosen, context),
 			},
 		];
 	},

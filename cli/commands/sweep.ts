@@ -2,6 +2,7 @@
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { z } from "zod";
+import { columnNames } from "../../core/columns.ts";
 import { usageError } from "../../core/errors.ts";
 import type { TrainerContribution } from "../../core/plugin.ts";
 import { META } from "../../core/stream.ts";
@@ -29,6 +30,10 @@ export default defineVerb({
 			command:
 				"sae sweep acts.arrow --sae 'topk --k 16' --lr 3e-4,1e-3,3e-3 --seed 0,1 --tokens 1M --eval-rows 8k \\\n" +
 				"  --out runs | sae report pareto --out pareto.html",
+		},
+		{
+			command:
+				"sae sweep acts.arrow --column mlp_in --target mlp_out --sae 'transcoder --k 16,32 --skip' --tokens 1M --out runs",
 		},
 	],
 	positionals: [{ key: "input" }],
@@ -59,10 +64,14 @@ export default defineVerb({
 			.optional()
 			.meta({ hint: "BYTES" })
 			.describe("Device memory to fill, e.g. 16G; by default most of what seems to be free"),
-		column: z
-			.string()
+		column: columnNames
 			.optional()
-			.describe("Column of vectors to train on; by default `activation` or the only one"),
+			.meta({ hint: "NAME,..." })
+			.describe("Columns of vectors to train on, side by side; by default `activation` or the only one"),
+		target: columnNames
+			.optional()
+			.meta({ hint: "NAME,..." })
+			.describe("Columns to reconstruct, of architectures whose targets may be others than the inputs"),
 		eval: evaluationOption,
 		resume: z.boolean().default(false).describe("Go on with the sweep in --out"),
 		overwrite: z.boolean().default(false).describe("Start over where --out already holds a sweep"),
@@ -85,13 +94,16 @@ export default defineVerb({
 			import("../sweep/run.ts"),
 			import("../sweep/state.ts"),
 		]);
-		const { out, memory, resume, column } = options;
+		const { out, memory, resume } = options;
 		if (!resume && !options.overwrite && (await readdir(out).catch(() => [])).length > 0) {
 			throw usageError(`${out} is not empty: --resume continues its sweep, --overwrite starts over`);
 		}
-		const input = await openSweepInput(options.input, column);
+		const input = await openSweepInput(options.input, {
+			columns: options.column,
+			targets: options.target,
+		});
 		const { saes, varied } = await expandGrid(options.sae, {
-			d_sae: options.d_sae ?? [EXPANSION * input.width],
+			d_sae: options.d_sae ?? [EXPANSION * input.widths.inputs.reduce((sum, width) => sum + width)],
 			seed: options.seed,
 			lr: options.lr,
 		});
@@ -99,7 +111,6 @@ export default defineVerb({
 		const { finished, failures } = await runSweep({
 			folder: out,
 			input,
-			column,
 			evaluation: options.eval,
 			saes,
 			trainer: trainer.contribution,

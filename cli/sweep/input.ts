@@ -3,25 +3,32 @@ import { stat } from "node:fs/promises";
 import type { RecordBatch } from "apache-arrow";
 import { findVectorField, vectorColumn } from "../../core/arrow/vectors.ts";
 import { SaeError } from "../../core/errors.ts";
+import type { RowWidths } from "../../core/plugin.ts";
 import type { RecordStream } from "../../core/stream.ts";
 import { openInput } from "../input.ts";
 
-export interface SweepInput {
-	/** Width of the vectors to train on. */
-	readonly width: number;
+/** Which columns every SAE of a sweep sees, and which it reconstructs; by default as for `sae train`. */
+export interface SweepColumns {
+	readonly columns: readonly string[] | undefined;
+	readonly targets: readonly string[] | undefined;
+}
+
+export interface SweepInput extends SweepColumns {
+	readonly widths: RowWidths;
 	/** Whether it can be read more than once: a file, not a pipe. */
 	readonly again: boolean;
 	/** The stream from its beginning. */
 	open(): Promise<RecordStream>;
 }
 
-/** @param column of vectors; by default as for `sae train`. */
-export async function openSweepInput(path: string, column: string | undefined): Promise<SweepInput> {
+export async function openSweepInput(path: string, { columns, targets }: SweepColumns): Promise<SweepInput> {
 	const open = () => openInput(path, ["activations"]);
-	const { width, stream } = await peekWidth(await open(), column);
+	const { widths, stream } = await peekWidths(await open(), { columns, targets });
 	let first: RecordStream | undefined = stream;
 	return {
-		width,
+		columns,
+		targets,
+		widths,
 		again: path !== "-" && (await stat(path)).isFile(),
 		async open() {
 			const next = first ?? (await open());
@@ -32,11 +39,13 @@ export async function openSweepInput(path: string, column: string | undefined): 
 }
 
 /** Only rows say for sure how wide their vectors are; the first batch is put back. */
-async function peekWidth(
+async function peekWidths(
 	{ schema, batches }: RecordStream,
-	column: string | undefined,
-): Promise<{ width: number; stream: RecordStream }> {
-	const { name } = findVectorField(schema, column);
+	{ columns, targets }: SweepColumns,
+): Promise<{ widths: RowWidths; stream: RecordStream }> {
+	const found = (names: readonly string[]) => names.map((name) => findVectorField(schema, name).name);
+	const inputs = columns ? found(columns) : [findVectorField(schema).name];
+	const outputs = targets && found(targets);
 	const iterator = batches[Symbol.asyncIterator]();
 	const first = await iterator.next();
 	if (first.done) throw new SaeError("the stream has no rows");
@@ -48,5 +57,9 @@ async function peekWidth(
 			await iterator.return?.();
 		}
 	}
-	return { width: vectorColumn(first.value, name).width, stream: { schema, batches: again() } };
+	const widthOf = (name: string) => vectorColumn(first.value, name).width;
+	return {
+		widths: { inputs: inputs.map(widthOf), targets: outputs?.map(widthOf) },
+		stream: { schema, batches: again() },
+	};
 }

@@ -30,7 +30,6 @@ import {
 export interface Sweep {
 	readonly folder: string;
 	readonly input: SweepInput;
-	readonly column: string | undefined;
 	/** File of rows to evaluate on. */
 	readonly evaluation: string | undefined;
 	readonly saes: readonly GridSae[];
@@ -58,7 +57,7 @@ export async function runSweep(sweep: Sweep): Promise<Swept> {
 	const { folder, saes, context } = sweep;
 	const jobs = new Map(saes.map((sae) => [sae.name, jobOf(sae, folder)]));
 	const groups = await planGroups(sweep, jobs);
-	const trainer = plain(sweep.options);
+	const trainer = settingsOfAll(sweep);
 	await writeState(folder, { trainer, groups });
 	const finished = new Map<string, readonly LogRow[]>();
 	const failures = new Failures(context.log);
@@ -103,12 +102,12 @@ async function planGroups(sweep: Sweep, jobs: ReadonlyMap<string, SaeJob>): Prom
 	const settings = new Map(saes.map((sae) => [sae.name, settingsOf(sae)]));
 	const state = sweep.resume ? await readState(folder) : undefined;
 	if (sweep.resume && !state) log.info(`${folder} holds no sweep yet: starting from the beginning`);
-	const kept = state ? await keptGroups(folder, state, plain(options), settings) : [];
+	const kept = state ? await keptGroups(folder, state, settingsOfAll(sweep), settings) : [];
 	const left = saes.filter(({ name }) => !kept.some((group) => name in group.saes));
 	// SAEs that can't be trained are refused here, before any is.
 	const bytes = new Map<string, number>();
 	for (const [name, job] of jobs) {
-		bytes.set(name, (await sweep.trainer.memory?.(job, input.width, options, context)) ?? 0);
+		bytes.set(name, (await sweep.trainer.memory?.(job, input.widths, options, context)) ?? 0);
 	}
 	const memory = sweep.memory ?? (await freeMemory((await context.gpu()).info));
 	const packed = packGroups(left, ({ name }) => bytes.get(name)!, memory);
@@ -139,7 +138,7 @@ async function planGroups(sweep: Sweep, jobs: ReadonlyMap<string, SaeJob>): Prom
 
 /** @returns the SAEs that were trained, but could not be finished or saved. */
 async function trainGroup(
-	{ folder, input, column, evaluation, trainer, options, context, resume }: Sweep,
+	{ folder, input, evaluation, trainer, options, context, resume }: Sweep,
 	jobs: ReadonlyMap<string, SaeJob>,
 	group: Group,
 	number: number,
@@ -162,7 +161,8 @@ async function trainGroup(
 	const prefix = groups > 1 ? `group ${number + 1} of ${groups}  ` : "";
 	const job = {
 		stream: await input.open(),
-		columns: column === undefined ? undefined : [column],
+		columns: input.columns,
+		targets: input.targets,
 		evaluation: evaluation === undefined ? undefined : await openInput(evaluation, ["activations"]),
 		saes,
 		checkpoint,
@@ -186,6 +186,11 @@ function jobOf({ name, architecture, options, ...own }: GridSae, folder: string)
 
 function settingsOf({ name: _, architecture, options, ...own }: GridSae): Settings {
 	return plain({ architecture: architecture.name, ...own, ...options });
+}
+
+/** What all SAEs share. */
+function settingsOfAll({ options, input: { columns, targets } }: Sweep): Settings {
+	return plain({ ...options, column: columns, target: targets });
 }
 
 /** As it comes back from JSON. */

@@ -15,7 +15,7 @@ const Settings = z.record(z.string(), z.unknown());
 
 const State = z.object({
 	format: z.literal("saeflow-sweep-1"),
-	/** The trainer's options. */
+	/** The trainer's options and the columns. */
 	trainer: Settings,
 	groups: z.array(
 		z.object({

@@ -61,15 +61,15 @@ function planned(core: Core, job: SaeJob, widths: Widths, options: TrainerOption
 	return { spec, shape };
 }
 
-/** About how many bytes of device memory an SAE takes in training on rows of this width. */
+/** About how many bytes of device memory an SAE takes in training on rows of these widths. */
 export async function memoryOf(
 	core: Core,
 	job: SaeJob,
-	width: number,
+	widths: Widths,
 	options: TrainerOptions,
 	context: Context,
 ): Promise<number> {
-	const { spec, shape } = planned(core, job, { inputs: [width] }, options);
+	const { spec, shape } = planned(core, job, widths, options);
 	return core.trainingBytes(await context.gpu(), spec, { ...shape, format: "float32" });
 }
 

@@ -125,7 +125,7 @@ ${keyFunction(shape)}
 ${latentFunctions(shape)}
 ${counters(threads)}
 ${candidates(shape)}
-${rankCandidates(shape, magnitude ? "product[listed_span[row - chunk.first_row].x + c] + b_enc[index]" : "bitcast<f32>(candidate_key[c])")}
+${rankCandidates(shape, magnitude ? "product[base + c] + b_enc[index]" : "bitcast<f32>(candidate_key[c])")}
 ${selectSlowly(shape)}
 
 @compute @workgroup_size(${threads})
@@ -133,7 +133,6 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
 	let chunk_row = group_index(group, groups);
 	let row = chunk.first_row + chunk_row;
 	if (chunk_row >= chunk.rows || row >= step.rows) { return; }
-	let base = chunk_row * chunk.stride;
 	let first = chunk.entry + row * chunk.room;
 	let k = min(step.k[chunk.term / 4u][chunk.term % 4u], chunk.room);
 	let entries = listed_span[chunk_row];
@@ -146,9 +145,9 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
 			candidate_key[c] = key(product[entries.x + c] + b_enc[index]);
 		}
 		workgroupBarrier();
-		kept = rank_candidates(thread, base, first, found, k);
+		kept = rank_candidates(thread, entries.x, first, found, k);
 	} else {
-		kept = select_slowly(thread, base, first, count(), k);
+		kept = select_slowly(thread, chunk_row * chunk.stride, first, count(), k);
 	}
 	if (thread == 0u) { span[chunk.code_row + row] = vec2u(first, first + kept); }
 }

@@ -166,7 +166,7 @@ fn shortlist(thread: u32, chunk_row: u32, base: u32, n: u32, k: u32${margin ? ",
 
 /**
  * `rank_candidates`: writes the k largest of the `found` candidates by ascending index, and returns how many. `value`:
- * WGSL for the value of candidate `c`, latent `index`.
+ * WGSL for the value of candidate `c`, latent `index`, of what begins at `base`.
  */
 export function rankCandidates(shape: TopKShape, value: string): string {
 	const { threads } = shape;

@@ -1,0 +1,117 @@
+/** Steps whose encoder product is of halved operands agree with the reference as well as those of whole ones. */
+import { afterAll, beforeAll, expect, test } from "bun:test";
+import { openGpu } from "../../../core/gpu/device.ts";
+import { encoderChunks } from "../../../core/gpu/encoder.ts";
+import { ParameterStore } from "../../../core/gpu/parameters.ts";
+import { Gpu } from "../../../kernels/gpu.ts";
+import { halfError } from "../../../kernels/halve.ts";
+import { planLayout } from "../../../kernels/layout.ts";
+import { submit } from "../../../kernels/program.ts";
+import { PLAIN_HALF_PRODUCT } from "../../kernels/half-product.ts";
+import { randomStream } from "../../reference/models.ts";
+import type { State } from "../../reference/train-step.ts";
+import { expectAgreement, topkCase } from "./agreement.ts";
+import { families } from "./specs.ts";
+
+let plain: Gpu;
+let gpu: Gpu;
+/** Its bindings hold few latents, so that matrices are cut. */
+let cut: Gpu;
+beforeAll(async () => {
+	plain = await openGpu();
+	const opened = { device: plain.device, info: plain.info, keepAlive: [], halfProduct: PLAIN_HALF_PRODUCT };
+	gpu = new Gpu(opened);
+	cut = new Gpu(opened, 2 ** 20);
+});
+afterAll(() => plain.close());
+
+const BASE = { d_in: 40, d_sae: 300, rows: 37, k: 5 };
+
+const cases: Record<string, Parameters<typeof topkCase>[0]> = {
+	topk: BASE,
+	"k = 1": { ...BASE, k: 1 },
+	"k = d_sae: rows have no bound": { ...BASE, d_sae: 70, k: 70, steps: 2 },
+	"float16 rows, clipped": { ...BASE, format: "float16", settings: { clip: 0.5 } },
+	"AuxK among dead latents": { ...BASE, auxk: 12, settings: { dead_after: 40 }, steps: 4 },
+	"values that halves can't tell apart": { ...BASE, steps: 1, d_sae: 100, change: alike },
+	"more of them than there is room for": { ...BASE, steps: 1, change: alike },
+	"values far from 1": {
+		...BASE,
+		data: (values) => {
+			for (const i of values.keys()) values[i]! *= i % 40 === 3 ? 900 : 1e-3;
+		},
+	},
+	"rows of zeros": { ...BASE, data: (values) => values.fill(0, 0, 5 * BASE.d_in) },
+};
+
+/** All latents have one direction, and biases that differ by less than float16 resolves. */
+function alike({ parameters: { W_enc, b_enc } }: State, random: () => number): void {
+	for (let i = BASE.d_in; i < W_enc!.length; i++) W_enc![i] = W_enc![i % BASE.d_in]! * (1 + 2e-4 * random());
+	for (const i of b_enc!.keys()) b_enc![i] = 1e-4 * random();
+}
+
+test.each(Object.entries(cases))("%s", (_, given) => expectAgreement(gpu, topkCase(given)));
+
+test("in shards", () => expectAgreement(cut, topkCase({ ...BASE, d_in: 400, d_sae: 600 })));
+
+test("by magnitude", () => {
+	const [, signed] = Object.entries(families({ d_in: 40, d_out: 40, d_sae: 300 })).find(([name]) =>
+		/magnitude|signed/.test(name),
+	)!;
+	return expectAgreement(gpu, { ...signed, rows: 37 });
+});
+
+test.each([16, 40, 768])(
+	"halved products are off by less than the bound, and by something, at width %i",
+	async (d_in) => {
+		const [rows, d_sae] = [20, 140];
+		const layout = planLayout({ d_in, d_sae, rows }, gpu.maxBinding);
+		const store = new ParameterStore(gpu, layout, {
+			vectors: [],
+			derived: [],
+			dense: [],
+			trained: false,
+			averaged: false,
+			state: { threshold: 0, density: false },
+		});
+		const random = randomStream(d_in);
+		const signed = (scale: number) => (2 * random() - 1) * scale;
+		// Sizes of elements and of whole rows that float16 could not hold side by side.
+		const x = Float32Array.from({ length: layout.paddedRows * layout.width }, () => signed(10 ** signed(6)));
+		const W = Float32Array.from({ length: d_in * d_sae }, (_, i) => signed(10 ** (Math.floor(i / d_in) % 7)));
+		store.write("W_enc", W);
+		const input = gpu.buffer("x", x.byteLength);
+		gpu.write(input, x);
+		const [chunk] = encoderChunks(gpu, layout, {
+			input,
+			parameters: store,
+			maximaOf: "value",
+			keep: false,
+			reranked: true,
+			floats: (label, count) => gpu.buffer(label, count * 4),
+			constants: (...words) => gpu.constants(...words),
+		});
+		submit(gpu, chunk!.product);
+		const pre = new Float32Array(await gpu.read(chunk!.pre, 0, rows * layout.paddedKeys * 4));
+		const largest = new Float32Array(await gpu.read(chunk!.halved!.largest, 0, 4))[0]!;
+		const norms = Array.from({ length: d_sae }, (_, latent) => {
+			let square = 0;
+			for (let i = 0; i < d_in; i++) square += W[latent * d_in + i]! ** 2;
+			return Math.sqrt(square);
+		});
+		expect(largest / Math.max(...norms)).toBeCloseTo(1, 5);
+		let worst = 0;
+		for (let row = 0; row < rows; row++) {
+			const at = row * layout.width;
+			const norm = Math.hypot(...x.subarray(at, at + layout.width));
+			for (let latent = 0; latent < d_sae; latent++) {
+				let exact = 0;
+				for (let i = 0; i < d_in; i++) exact += x[at + i]! * W[latent * d_in + i]!;
+				const off = Math.abs(pre[row * layout.paddedKeys + latent]! - exact) / (norm * norms[latent]!);
+				worst = Math.max(worst, off);
+			}
+		}
+		expect(worst).toBeLessThan(halfError(layout.width));
+		expect(worst).toBeGreaterThan(1e-6);
+	},
+);

@@ -1,0 +1,34 @@
+/** A product of halved operands that any device can run, to see that what selects from it selects exactly. */
+import { type HalfProduct, halfHeader } from "../../kernels/tensor-product.ts";
+
+const THREAD_ROWS = 8;
+
+export const PLAIN_HALF_PRODUCT: HalfProduct = {
+	rows: 64,
+	latents: 64,
+	code: (maximaOf) => /* wgsl */ `
+${halfHeader(maximaOf, "vec2u")}
+fn four(pair: vec2u) -> vec4f { return vec4f(unpack2x16float(pair.x), unpack2x16float(pair.y)); }
+
+@compute @workgroup_size(16, 8)
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u) {
+	let latent = group.x * 64u + local.x * 4u;
+	for (var i = 0u; i < ${THREAD_ROWS}u; i++) {
+		let row = group.y * 64u + local.y * ${THREAD_ROWS}u + i;
+		let a = (place.row + row) * place.pitch;
+		let b = latent * place.pitch;
+		var sums = vec4f();
+		for (var k = 0u; k < place.pitch; k++) {
+			let x = four(x_half[a + k]);
+			sums += vec4f(
+				dot(x, four(w_half[b + k])),
+				dot(x, four(w_half[b + place.pitch + k])),
+				dot(x, four(w_half[b + 2u * place.pitch + k])),
+				dot(x, four(w_half[b + 3u * place.pitch + k])),
+			);
+		}
+		finish(row, latent, sums);
+	}
+}
+`,
+};

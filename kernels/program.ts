@@ -43,7 +43,8 @@ export function dispatch(
 	return { label, pipeline, bindGroup, groups: typeof groups === "number" ? grid(groups) : groups };
 }
 
-function grid(groups: number): [number, number, number] {
+/** A grid of so many workgroups. */
+export function grid(groups: number): [number, number, number] {
 	if (groups <= MAX_GROUPS) return [groups, 1, 1];
 	const rows = Math.ceil(groups / MAX_GROUPS);
 	return [Math.ceil(groups / rows), rows, 1];

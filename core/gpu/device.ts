@@ -1,19 +1,37 @@
 /** Opens the GPU for a command. */
-import { Gpu } from "../../kernels/gpu.ts";
+import { Gpu, type OpenDevice } from "../../kernels/gpu.ts";
+import { usageError } from "../errors.ts";
 import { bunWebgpu } from "./bun-webgpu.ts";
+import { openTensorCores, webgpu } from "./webgpu.ts";
 
 export type { Gpu, GpuInfo } from "../../kernels/gpu.ts";
+
+const PROVIDERS = [bunWebgpu, webgpu];
 
 /**
  * A device that computes: a GPU, or its software stand-in, which is announced through `log`.
  * @throws SaeError when there is none.
  */
 export async function openGpu(log?: { warn(message: string): void }): Promise<Gpu> {
-	const gpu = new Gpu(await bunWebgpu.open());
+	const gpu = new Gpu(await openDevice());
 	if (gpu.info.software) {
 		log?.warn(
 			`no GPU: computing on the CPU with ${gpu.info.description}, which is slow (see \`sae doctor\`)`,
 		);
 	}
 	return gpu;
+}
+
+/** The provider that `SAE_GPU` names; else tensor cores where they can be had, and the default where not. */
+async function openDevice(): Promise<OpenDevice> {
+	const { SAE_GPU: name, SAE_VULKAN: driver } = process.env;
+	if (name) {
+		const provider = PROVIDERS.find((each) => each.name === name);
+		if (!provider)
+			throw usageError(`SAE_GPU=${name}: must be ${PROVIDERS.map((each) => each.name).join(" or ")}`);
+		return provider.open();
+	}
+	const wantsGpu = driver === undefined || driver === "" || driver === "gpu";
+	const opened = wantsGpu ? await openTensorCores() : undefined;
+	return opened ?? bunWebgpu.open();
 }

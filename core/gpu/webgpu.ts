@@ -1,0 +1,104 @@
+/**
+ * The optional provider: a newer Dawn through the npm package `webgpu`, which reaches tensor cores. It is used where it
+ * is installed and finds a GPU that has them.
+ */
+import type { GpuInfo, GpuProvider, OpenDevice } from "../../kernels/gpu.ts";
+import { TENSOR_TILE, tensorProduct } from "../../kernels/tensor-product.ts";
+import { EXIT, SaeError, usageError } from "../errors.ts";
+
+interface WebgpuPackage {
+	create(flags: string[]): GPU;
+	readonly globals: object;
+}
+
+/** Of a device's matrices, as Dawn describes them. */
+interface MatrixConfig {
+	readonly componentType: string;
+	readonly resultComponentType: string;
+	readonly M: number;
+	readonly N: number;
+	readonly K: number;
+}
+
+const WANTED: MatrixConfig = { componentType: "f16", resultComponentType: "f32", M: 16, N: 16, K: 16 };
+
+const FEATURES = ["shader-f16", "subgroups", "chromium-experimental-subgroup-matrix"] as GPUFeatureName[];
+
+/** Dawn hides float16 on NVIDIA, and matrices everywhere, behind these. */
+const TOGGLES = ["allow_unsafe_apis", "vulkan_enable_f16_on_nvidia"];
+
+export const webgpu: GpuProvider = {
+	name: "webgpu",
+	async open() {
+		const opened = await openTensorCores();
+		if (opened) return opened;
+		const problem = folderOf() === undefined ? "it isn't installed" : "it finds no GPU with tensor cores";
+		throw new SaeError(`SAE_GPU=webgpu asks for the npm package webgpu, but ${problem}`, EXIT.device);
+	},
+};
+
+/** A device with tensor cores, or nothing where the package or such a device is missing. */
+export async function openTensorCores(): Promise<OpenDevice | undefined> {
+	const path = folderOf();
+	if (path === undefined) return undefined;
+	const { create, globals }: WebgpuPackage = await import(path);
+	Object.assign(globalThis, globals);
+	const enabled = boundsChecked() ? TOGGLES : [...TOGGLES, "disable_robustness"];
+	const gpu = create([
+		`enable-dawn-features=${enabled.join(",")}`,
+		"disable-dawn-features=timestamp_quantization",
+	]);
+	const adapter = await gpu.requestAdapter({ powerPreference: "high-performance" });
+	if (!adapter || !hasMatrices(adapter)) return undefined;
+	const optional = (["timestamp-query"] as const).filter((feature) => adapter.features.has(feature));
+	const device = await adapter.requestDevice({
+		requiredFeatures: [...FEATURES, ...optional],
+		requiredLimits: allLimits(adapter),
+	});
+	const { vendor, device: name, description } = adapter.info;
+	const info: GpuInfo = {
+		provider: boundsChecked() ? "webgpu" : "webgpu, bounds unchecked",
+		backend: process.platform === "darwin" ? "Metal" : process.platform === "win32" ? "D3D12" : "Vulkan",
+		vendor,
+		device: name,
+		description,
+		software: false,
+	};
+	// Bun crashes when any of these is collected while the device works.
+	const keepAlive = [gpu, adapter, device, device.queue];
+	return { device, info, halfProduct: tensorProduct(TENSOR_TILE), keepAlive };
+}
+
+function folderOf(): string | undefined {
+	// A single binary has no packages of its own.
+	for (const from of [import.meta.dir, process.cwd()]) {
+		try {
+			return Bun.resolveSync("webgpu", from);
+		} catch {}
+	}
+	return undefined;
+}
+
+function hasMatrices(adapter: GPUAdapter): boolean {
+	const { subgroupMatrixConfigs = [] } = adapter.info as { subgroupMatrixConfigs?: MatrixConfig[] };
+	const fits = (config: MatrixConfig) =>
+		Object.entries(WANTED).every(([key, value]) => config[key as keyof MatrixConfig] === value);
+	return FEATURES.every((feature) => adapter.features.has(feature)) && subgroupMatrixConfigs.some(fits);
+}
+
+/** Whether the device checks every index of every kernel, as it does unless SAE_GPU_CHECKS=off. */
+function boundsChecked(): boolean {
+	const { SAE_GPU_CHECKS: checks } = process.env;
+	if (checks === undefined || checks === "" || checks === "on") return true;
+	if (checks === "off") return false;
+	throw usageError(`SAE_GPU_CHECKS=${checks}: must be on or off`);
+}
+
+function allLimits(adapter: GPUAdapter): Record<string, number> {
+	const limits: Record<string, number> = {};
+	for (const name in adapter.limits) {
+		const value = adapter.limits[name as keyof GPUSupportedLimits];
+		if (typeof value === "number") limits[name] = value;
+	}
+	return limits;
+}

@@ -7,6 +7,7 @@
  * The finished SAE is a topk one, whose decoder rows have any norm.
  */
 import { definePlugin, type ParameterSpec } from "saeflow";
+import { kOption, topkInference } from "./shared/budget.ts";
 import { type AuxK, auxK, auxKOptions, reconstruction } from "./shared/terms.ts";
 
 interface Options extends AuxK {
@@ -28,7 +29,7 @@ export default definePlugin({
 	contributes(core) {
 		const { z, usageError } = core;
 		const options = z.object({
-			k: z.int().min(1).max(512).default(32).describe("Latents kept per row"),
+			k: kOption(core),
 			candidates: z
 				.int()
 				.min(1)
@@ -83,9 +84,7 @@ export default definePlugin({
 						log_scale: { shape: [1], data: new Float32Array(1) },
 					};
 				},
-				inference({ settings }, { k = settings.k as number }) {
-					return { select: { kind: "topk", k } };
-				},
+				inference: topkInference(core),
 			},
 		];
 	},

@@ -6,47 +6,26 @@
  * are SAELens' `jumprelu` with that threshold for all latents, and encode each row by itself.
  */
 import { definePlugin } from "saeflow";
-import {
-	type AuxK,
-	auxK,
-	auxKOptions,
-	type PreBias,
-	preBiasOption,
-	reconstruction,
-	unitParameters,
-} from "./shared/terms.ts";
+import { type Budgeted, budgetOptions, kOption, ON_AVERAGE } from "./shared/budget.ts";
+import { auxK, reconstruction, unitParameters } from "./shared/terms.ts";
 import { asJumpReLU, thresholdInference } from "./shared/thresholds.ts";
-
-interface Options extends AuxK {
-	readonly k: number;
-	readonly pre_bias: PreBias;
-}
 
 export default definePlugin({
 	name: "batch-topk",
 	apiVersion: 1,
 	contributes(core) {
-		const { z, usageError } = core;
-		const options = z.object({
-			k: z.int().min(1).default(32).describe("Latents kept per row, on average"),
-			...auxKOptions(core),
-			pre_bias: preBiasOption(core),
-		});
 		return [
 			{
 				kind: "architecture",
 				name: "batchtopk",
 				summary:
 					"keeps the largest pre-activations of a batch, k per row on average; AuxK revives dead latents",
-				options,
-				training(o: Options, { d_out, d_sae }) {
-					if (o.k > d_sae) throw usageError(`--k ${o.k}: there are only ${d_sae} latents`);
-					return {
-						parameters: unitParameters(o.pre_bias),
-						apply_b_dec_to_input: true,
-						loss: [reconstruction({ kind: "batch_topk", k: o.k }), ...auxK(o, d_out)],
-					};
-				},
+				options: core.z.object({ k: kOption(core, ON_AVERAGE), ...budgetOptions(core) }),
+				training: (o: Budgeted, { d_out }) => ({
+					parameters: unitParameters(o.pre_bias),
+					apply_b_dec_to_input: true,
+					loss: [reconstruction({ kind: "batch_topk", k: o.k }), ...auxK(o, d_out)],
+				}),
 				settings: () => ({}),
 				finish: (model) => asJumpReLU(core, model),
 				inference: (_, { k }) => thresholdInference(k),

@@ -10,22 +10,13 @@
  */
 import { type Core, definePlugin, type SaeModel, type TrainingSpec } from "saeflow";
 import { byLatent, fitExponent, ranking, zipfShares } from "./choice/zipf.ts";
-import {
-	type AuxK,
-	auxK,
-	auxKOptions,
-	type PreBias,
-	preBiasOption,
-	reconstruction,
-	unitParameters,
-} from "./shared/terms.ts";
+import { type Budgeted, budgetOptions, kOption, ON_AVERAGE } from "./shared/budget.ts";
+import { type AuxK, auxK, reconstruction, unitParameters } from "./shared/terms.ts";
 import { asJumpReLU, thresholdInference } from "./shared/thresholds.ts";
 
-interface Shared extends AuxK {
-	readonly k: number;
+interface Shared extends Budgeted {
 	readonly least_use: number;
 	readonly allocate_every: number;
-	readonly pre_bias: PreBias;
 }
 
 interface FeatureChoice extends Shared {
@@ -39,8 +30,8 @@ type Plan = NonNullable<TrainingSpec["allocation"]>["plan"];
 function sharedOptions(core: Core) {
 	const { z } = core;
 	return {
-		k: z.int().min(1).default(32).describe("Codes per row, on average"),
-		...auxKOptions(core),
+		k: kOption(core, ON_AVERAGE),
+		...budgetOptions(core),
 		least_use: z
 			.number()
 			.min(0)
@@ -48,7 +39,6 @@ function sharedOptions(core: Core) {
 			.default(0.1)
 			.describe("Share of the codes it ought to have under which a latent takes part in the auxiliary loss"),
 		allocate_every: z.int().min(1).default(100).describe("Updates after which codes are shared out anew"),
-		pre_bias: preBiasOption(core),
 	};
 }
 

@@ -9,6 +9,7 @@
  * decoder rows over all sources held at unit norm.
  */
 import { definePlugin, type Penalty, type TrainingSpec } from "saeflow";
+import { kOption, ON_AVERAGE } from "./shared/budget.ts";
 import { l1Option, type Penalised, rising, warmupOption } from "./shared/penalties.ts";
 import { type AuxK, auxK, auxKOptions, reconstruction, unitParameters } from "./shared/terms.ts";
 import { thresholdInference, thresholdsOf } from "./shared/thresholds.ts";
@@ -36,11 +37,7 @@ export default definePlugin({
 				.describe("Codes: all positive ones, with an L1 penalty; or the largest of the batch, without"),
 			l1: l1Option(core, 0.1),
 			sparsity_warmup: warmupOption(core, 0.05),
-			k: z
-				.int()
-				.min(1)
-				.default(32)
-				.describe("Latents kept per row, on average; only with --select batchtopk"),
+			k: kOption(core, `${ON_AVERAGE}; only with --select batchtopk`),
 			...auxKOptions(core),
 		});
 		return [

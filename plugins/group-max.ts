@@ -3,42 +3,22 @@
  * sparsify). No sorting, and never more than k codes; a group's latents exclude each other.
  */
 import { definePlugin } from "saeflow";
-import {
-	type AuxK,
-	auxK,
-	auxKOptions,
-	type PreBias,
-	preBiasOption,
-	reconstruction,
-	unitParameters,
-} from "./shared/terms.ts";
-
-interface Options extends AuxK {
-	readonly k: number;
-	readonly pre_bias: PreBias;
-}
+import { type Budgeted, budgetOptions, keptK, kOption } from "./shared/budget.ts";
+import { auxK, reconstruction, unitParameters } from "./shared/terms.ts";
 
 export default definePlugin({
 	name: "group-max",
 	apiVersion: 1,
 	contributes(core) {
 		const { z, SaeError, usageError, EXIT } = core;
-		const options = z.object({
-			k: z
-				.int()
-				.min(1)
-				.default(32)
-				.describe("Groups, each of which keeps one latent per row; must divide d_sae"),
-			...auxKOptions(core),
-			pre_bias: preBiasOption(core),
-		});
+		const k = kOption(core, "Groups, each of which keeps one latent per row; must divide d_sae");
 		return [
 			{
 				kind: "architecture",
 				name: "groupmax",
 				summary: "keeps the largest latent of each of k groups",
-				options,
-				training(o: Options, { d_out, d_sae }) {
+				options: z.object({ k, ...budgetOptions(core) }),
+				training(o: Budgeted, { d_out, d_sae }) {
 					if (d_sae % o.k !== 0) throw usageError(`--k ${o.k}: does not divide d_sae, which is ${d_sae}`);
 					return {
 						parameters: unitParameters(o.pre_bias),
@@ -46,9 +26,10 @@ export default definePlugin({
 						loss: [reconstruction({ kind: "group_max", groups: o.k }), ...auxK(o, d_out)],
 					};
 				},
-				settings: ({ k }: Options) => ({ k }),
-				inference({ settings, d_sae }, { k }) {
-					const groups = Number(settings.k);
+				settings: ({ k }: Budgeted) => ({ k }),
+				inference(model, { k }) {
+					const { d_sae } = model;
+					const groups = keptK(core, model);
 					if (k !== undefined && k !== groups) {
 						throw usageError(`--k: a groupmax SAE keeps one latent of each of its ${groups} groups`);
 					}

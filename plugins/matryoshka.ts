@@ -8,24 +8,15 @@
  */
 import { type Core, definePlugin, type Nesting } from "saeflow";
 import { fixedSizes, type Prefix, parsePrefixes, randomSizes } from "./matryoshka/prefixes.ts";
-import {
-	type AuxK,
-	auxK,
-	auxKOptions,
-	type PreBias,
-	preBiasOption,
-	reconstruction,
-	unitParameters,
-} from "./shared/terms.ts";
+import { type Budgeted, budgetOptions, kOption, ON_AVERAGE } from "./shared/budget.ts";
+import { auxK, reconstruction, unitParameters } from "./shared/terms.ts";
 import { asJumpReLU, thresholdInference } from "./shared/thresholds.ts";
 
-interface Options extends AuxK {
-	readonly k: number;
+interface Options extends Budgeted {
 	readonly prefixes: string;
 	readonly prefix_count: number;
 	readonly prefix_weights?: string | undefined;
 	readonly empty_prefix: boolean;
-	readonly pre_bias: PreBias;
 }
 
 export default definePlugin({
@@ -35,7 +26,7 @@ export default definePlugin({
 		const { z } = core;
 		const isList = (text: string) => text === "random" || parsePrefixes(text) !== undefined;
 		const options = z.object({
-			k: z.int().min(1).default(32).describe("Latents kept per row, on average"),
+			k: kOption(core, ON_AVERAGE),
 			prefixes: z
 				.string()
 				.refine(isList, "must list numbers of latents or shares of them, like 512,1/4,1/2, or be random")
@@ -57,8 +48,7 @@ export default definePlugin({
 				.meta({ hint: "LIST" })
 				.describe("Weight of each prefix, the shortest first, scaled to a sum of 1; equal unless given"),
 			empty_prefix: z.boolean().default(true).describe("Whether the empty prefix, b_dec alone, is one too"),
-			...auxKOptions(core),
-			pre_bias: preBiasOption(core),
+			...budgetOptions(core),
 		});
 		return [
 			{

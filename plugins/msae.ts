@@ -5,6 +5,7 @@
  * trains every latent that is positive.
  */
 import { definePlugin } from "saeflow";
+import { kOption, topkInference } from "./shared/budget.ts";
 import { type PreBias, preBiasOption, reconstruction, unitParameters } from "./shared/terms.ts";
 
 interface Options {
@@ -33,11 +34,7 @@ export default definePlugin({
 	contributes(core) {
 		const { z } = core;
 		const options = z.object({
-			k: z
-				.int()
-				.min(1)
-				.default(32)
-				.describe("Codes of the sparsest level, which doubles up to all; kept by default"),
+			k: kOption(core, "Codes of the sparsest level, which doubles up to all; kept by default"),
 			level_weights: z
 				.enum(["uniform", "reversed"])
 				.default("reversed")
@@ -62,9 +59,7 @@ export default definePlugin({
 				},
 				settings: ({ k }: Options) => ({ k }),
 				finish: (model) => ({ ...model, architecture: "topk" }),
-				inference: ({ settings }, override) => ({
-					select: { kind: "topk", k: override.k ?? Number(settings.k) },
-				}),
+				inference: topkInference(core),
 			},
 		];
 	},

@@ -3,7 +3,8 @@
  * theirs. d_sae latents cost an encoder of 2·√d_sae rows, so that very wide SAEs are cheap to encode with.
  */
 import { definePlugin, type ParameterSpec } from "saeflow";
-import { type AuxK, auxK, auxKOptions, keptK, reconstruction, unitParameters } from "./shared/terms.ts";
+import { keptK } from "./shared/budget.ts";
+import { type AuxK, auxK, auxKOptions, reconstruction, unitParameters } from "./shared/terms.ts";
 
 interface Options extends AuxK {
 	readonly k: number;
@@ -15,6 +16,7 @@ export default definePlugin({
 	contributes(core) {
 		const { z, usageError } = core;
 		const options = z.object({
+			// Of k keys of either half, all k² pairs are looked at.
 			k: z.int().min(1).max(128).default(32).describe("Latents kept per row"),
 			...auxKOptions(core),
 		});

@@ -4,38 +4,20 @@
  * features").
  */
 import { definePlugin } from "saeflow";
-import {
-	type AuxK,
-	auxK,
-	auxKOptions,
-	farthest,
-	type PreBias,
-	preBiasOption,
-	reconstruction,
-	unitParameters,
-} from "./shared/terms.ts";
-
-interface Options extends AuxK {
-	readonly k: number;
-	readonly pre_bias: PreBias;
-}
+import { type Budgeted, budgetOptions, keptK, kOption } from "./shared/budget.ts";
+import { auxK, farthest, reconstruction, unitParameters } from "./shared/terms.ts";
 
 export default definePlugin({
 	name: "signed-topk",
 	apiVersion: 1,
 	contributes(core) {
-		const options = core.z.object({
-			k: core.z.int().min(1).max(512).default(32).describe("Latents kept per row"),
-			...auxKOptions(core),
-			pre_bias: preBiasOption(core),
-		});
 		return [
 			{
 				kind: "architecture",
 				name: "signed-topk",
 				summary: "keeps the k latents of each row that are farthest from 0, with their sign (AbsTopK)",
-				options,
-				training(o: Options, { d_out }) {
+				options: core.z.object({ k: kOption(core), ...budgetOptions(core) }),
+				training(o: Budgeted, { d_out }) {
 					const { select, activation } = farthest(o.k);
 					return {
 						parameters: unitParameters(o.pre_bias),
@@ -43,8 +25,8 @@ export default definePlugin({
 						loss: [reconstruction(select, { activation }), ...auxK(o, d_out, true)],
 					};
 				},
-				settings: ({ k }: Options) => ({ k }),
-				inference: ({ settings }, { k }) => farthest(k ?? Number(settings.k)),
+				settings: ({ k }: Budgeted) => ({ k }),
+				inference: (model, { k }) => farthest(keptK(core, model, k)),
 			},
 		];
 	},

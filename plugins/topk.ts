@@ -4,23 +4,13 @@
  * adds a second reconstruction with more latents, so that the SAE also works with another k than it was trained for.
  */
 import { definePlugin, type Schedule } from "saeflow";
-import {
-	type AuxK,
-	auxK,
-	auxKOptions,
-	keptK,
-	type PreBias,
-	preBiasOption,
-	reconstruction,
-	unitParameters,
-} from "./shared/terms.ts";
+import { type Budgeted, budgetOptions, kOption, topkInference } from "./shared/budget.ts";
+import { auxK, reconstruction, unitParameters } from "./shared/terms.ts";
 
-interface Options extends AuxK {
-	readonly k: number;
+interface Options extends Budgeted {
 	readonly k_start?: number | undefined;
 	readonly k_anneal: number;
 	readonly multi_topk: number;
-	readonly pre_bias: PreBias;
 }
 
 export default definePlugin({
@@ -29,26 +19,20 @@ export default definePlugin({
 	contributes(core) {
 		const { z } = core;
 		const options = z.object({
-			k: z.int().min(1).max(512).default(32).describe("Latents kept per row"),
-			k_start: z
-				.int()
-				.min(1)
-				.max(512)
-				.optional()
-				.describe("Begin with this k and shrink (or grow) linearly to --k"),
+			k: kOption(core),
+			k_start: z.int().min(1).optional().describe("Begin with this k and shrink (or grow) linearly to --k"),
 			k_anneal: z
 				.number()
 				.min(0)
 				.max(1)
 				.default(0.5)
 				.describe("Share of the run after which k has its final value; only with --k-start"),
-			...auxKOptions(core),
 			multi_topk: z
 				.number()
 				.min(0)
 				.default(0)
 				.describe("Weight of a second reconstruction with 4·k latents; 0.125 in the paper"),
-			pre_bias: preBiasOption(core),
+			...budgetOptions(core),
 		});
 
 		const finalK = (o: Options): Schedule =>
@@ -73,7 +57,7 @@ export default definePlugin({
 					],
 				}),
 				settings: ({ k }: Options) => ({ k }),
-				inference: (model, { k }) => ({ select: { kind: "topk", k: keptK(core, model, k) } }),
+				inference: topkInference(core),
 			},
 		];
 	},

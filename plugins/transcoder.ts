@@ -6,6 +6,7 @@
  * interpretability"): a linear map from inputs to targets, which starts at zeros, explains what it can, and codes the rest.
  */
 import { definePlugin, type SaeModel } from "saeflow";
+import { kOption } from "./shared/budget.ts";
 import { type AuxK, auxK, auxKOptions, reconstruction } from "./shared/terms.ts";
 import { thresholdInference, thresholdsOf } from "./shared/thresholds.ts";
 
@@ -21,7 +22,7 @@ export default definePlugin({
 	contributes(core) {
 		const { z } = core;
 		const options = z.object({
-			k: z.int().min(1).default(32).describe("Latents kept per row"),
+			k: kOption(core),
 			select: z
 				.enum(["topk", "batchtopk"])
 				.default("topk")

@@ -1,5 +1,5 @@
 /** Pieces that the descriptions of several families are made of. */
-import type { Core, InferenceSpec, LossTerm, ParameterSpec, SaeModel, Selection } from "saeflow";
+import type { Core, InferenceSpec, LossTerm, ParameterSpec, Selection } from "saeflow";
 
 export type PreBias = "geometric_median" | "mean" | "zeros";
 
@@ -77,19 +77,6 @@ export function auxK({ aux_weight, k_aux }: AuxK, d_out: number, signed = false)
 			weight: aux_weight,
 		},
 	];
-}
-
-/** The k that a saved SAE encodes with: its own, unless another is asked for. @throws SaeError for one that is none. */
-export function keptK(
-	{ SaeError, EXIT }: Core,
-	{ architecture, settings }: SaeModel,
-	asked?: number,
-): number {
-	const k = asked ?? settings.k;
-	if (typeof k !== "number" || !Number.isInteger(k) || k < 1) {
-		throw new SaeError(`a ${architecture} SAE needs a whole k of at least 1, got ${k}`, EXIT.data);
-	}
-	return k;
 }
 
 /** The k pre-activations of each row that are farthest from 0, with their sign. */

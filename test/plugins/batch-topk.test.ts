@@ -4,7 +4,7 @@ import { type Gpu, openGpu } from "../../core/gpu/device.ts";
 import type { ArchitectureContribution } from "../../core/plugin.ts";
 import batchTopK from "../../plugins/batch-topk.ts";
 import { randomTopK } from "../reference/models.ts";
-import { describeSpec, encode, freshRows, recover, reloaded } from "./recovering.ts";
+import { encode, freshRows, recover, reloaded } from "./recovering.ts";
 import { shrinkage } from "./shrinkage.ts";
 
 let gpu: Gpu;
@@ -39,8 +39,4 @@ test("without a threshold it can't be saved", () => {
 	expect(() => architecture.finish!({ ...untrained, tensors: { ...untrained.tensors, threshold } })).toThrow(
 		"this batchtopk SAE has no threshold yet",
 	);
-});
-
-test("k can't be more than there are latents", async () => {
-	await expect(describeSpec("batchtopk", { k: 65 })).rejects.toThrow("--k 65: there are only 64 latents");
 });

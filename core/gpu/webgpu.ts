@@ -37,6 +37,9 @@ export const webgpu: GpuProvider = {
 	},
 };
 
+/** Bun crashes when any of what is in use is collected, and may when what is closed is; there are few of them. */
+const pinned: unknown[] = [];
+
 /** A device with tensor cores, or nothing where the package or such a device is missing. */
 export async function openTensorCores(): Promise<OpenDevice | undefined> {
 	const path = folderOf();
@@ -48,6 +51,7 @@ export async function openTensorCores(): Promise<OpenDevice | undefined> {
 		`enable-dawn-features=${enabled.join(",")}`,
 		"disable-dawn-features=timestamp_quantization",
 	]);
+	pinned.push(gpu);
 	const adapter = await gpu.requestAdapter({ powerPreference: "high-performance" });
 	if (!adapter || !hasMatrices(adapter)) return undefined;
 	const optional = (["timestamp-query"] as const).filter((feature) => adapter.features.has(feature));
@@ -64,8 +68,8 @@ export async function openTensorCores(): Promise<OpenDevice | undefined> {
 		description,
 		software: false,
 	};
-	// Bun crashes when any of these is collected while the device works.
-	const keepAlive = [gpu, adapter, device, device.queue];
+	const keepAlive = [adapter, device, device.queue];
+	pinned.push(...keepAlive);
 	return { device, info, halfProduct: tensorProduct(TENSOR_TILE), keepAlive };
 }
 

@@ -85,3 +85,51 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
 }
 `;
 }
+
+/**
+ * Squared distances from the mean of each micro-batch become those from the mean of the batch, but for their sum alone:
+ * the first row of each micro-batch gets rows · ‖its mean − the batch's mean‖² on top.
+ * Bindings: uniform { rows of the batch, rows of a micro-batch, micro-batches }, sums [micro-batches, width], distances
+ * [rows]. One workgroup per micro-batch; the last may have fewer rows.
+ */
+export function spreadOverParts(shape: { width: number; d_in: number; threads: number }): string {
+	const { width, d_in, threads } = shape;
+	return /* wgsl */ `
+${workgroupSum(threads)}
+struct Parts { rows: u32, each: u32, count: u32, unused: u32 }
+@group(0) @binding(0) var<uniform> parts: Parts;
+@group(0) @binding(1) var<storage, read> sums: array<f32>;
+@group(0) @binding(2) var<storage, read_write> distances: array<f32>;
+
+@compute @workgroup_size(${threads})
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) thread: u32) {
+	let first = group.x * parts.each;
+	let rows = f32(min(parts.each, parts.rows - first));
+	var mine = 0.0;
+	for (var column = thread; column < ${d_in}u; column += ${threads}u) {
+		var all = 0.0;
+		for (var i = 0u; i < parts.count; i++) { all += sums[i * ${width}u + column]; }
+		let distance = sums[group.x * ${width}u + column] / rows - all / f32(parts.rows);
+		mine += distance * distance;
+	}
+	let total = workgroup_sum(thread, mine);
+	if (thread == 0u) { distances[first] += rows * total; }
+}
+`;
+}
+
+/** Bindings: part [n], total [n], uniform { n }. total += part. A thread per number. */
+export function addNumbers(type: "f32" | "u32"): string {
+	return /* wgsl */ `
+${GROUP_INDEX}
+@group(0) @binding(0) var<storage, read> part: array<${type}>;
+@group(0) @binding(1) var<storage, read_write> total: array<${type}>;
+@group(0) @binding(2) var<uniform> size: vec4u;
+
+@compute @workgroup_size(64)
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) thread: u32) {
+	let i = group_index(group, groups) * 64u + thread;
+	if (i < size.x) { total[i] += part[i]; }
+}
+`;
+}

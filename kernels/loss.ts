@@ -65,8 +65,11 @@ export interface LossShape {
 	readonly rows: number;
 	/** Rows weigh in by their loss (tilted empirical risk). */
 	readonly tilted: boolean;
-	/** Selections that write codes of any number; the carry's last element is what all of them need. */
-	readonly slots: number;
+	/**
+	 * Where codes may be of any number: the elements of the carry that say how many entries are needed, one for each
+	 * micro-batch. There has to be room for the largest.
+	 */
+	readonly needs?: { readonly first: number; readonly count: number } | undefined;
 	/** End of the room for entries. */
 	readonly limit: number;
 	/** Names of the step's scalars, for formulas. */
@@ -79,13 +82,13 @@ export interface LossShape {
 export function lossBindings({
 	terms,
 	tilted,
-	slots,
+	needs,
 	revival,
 }: LossShape): ("deviation" | "sums" | "carry" | "rowWeight" | "revivalLoss")[] {
 	return [
 		...(terms.some((term) => term.reduction === "variance") ? (["deviation"] as const) : []),
 		...(terms.some((term) => term.activated) ? (["sums"] as const) : []),
-		...(slots > 0 ? (["carry"] as const) : []),
+		...(needs ? (["carry"] as const) : []),
 		...(tilted ? (["rowWeight"] as const) : []),
 		...(revival > 0 ? (["revivalLoss"] as const) : []),
 	];
@@ -102,7 +105,7 @@ export function lossBindings({
  * A loss that is not finite sets `stopped`, after which no update changes a parameter.
  */
 export function lossAndScales(shape: LossShape): string {
-	const { terms, rows, tilted, slots, limit, scalars, revival } = shape;
+	const { terms, rows, tilted, needs, limit, scalars, revival } = shape;
 	const sum = (text: string) =>
 		`mine = 0.0; for (var i = thread; i < step.rows; i += 256u) { mine += ${text}; } total = workgroup_sum(thread, mine);`;
 	const rowError = ({ weights, firstBlock }: TermShape) =>
@@ -220,8 +223,9 @@ fn main(@builtin(local_invocation_index) thread: u32) {
 		report[${REPORT.variance}] = 0.0;
 		report[${REPORT.needed}] = 0.0;
 		${
-			slots > 0
-				? `let needed = carry[${slots}];
+			needs
+				? `var needed = 0u;
+		for (var i = 0u; i < ${needs.count}u; i++) { needed = max(needed, carry[${needs.first}u + i]); }
 		report[${REPORT.needed}] = f32(needed);
 		if (needed > ${limit}u) { stop(2.0); }`
 				: ""

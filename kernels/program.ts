@@ -50,9 +50,36 @@ export function grid(groups: number): [number, number, number] {
 	return [Math.ceil(groups / rows), rows, 1];
 }
 
+/** Bytes that are taken over from one buffer to another; numbers are multiples of 4. */
+export interface Copy {
+	readonly from: GPUBuffer;
+	readonly fromOffset: number;
+	readonly to: GPUBuffer;
+	readonly toOffset: number;
+	readonly bytes: number;
+}
+
+/** What is done around dispatches: buffers set to zeros, then copies `before`; copies `after`. */
+export interface Around {
+	readonly clear?: readonly GPUBuffer[];
+	readonly before?: readonly Copy[];
+	readonly after?: readonly Copy[];
+}
+
 /** Submits the dispatches in order; each sees what the ones before it wrote. */
-export function submit(gpu: Gpu, dispatches: readonly Dispatch[]): void {
+export function submit(
+	gpu: Gpu,
+	dispatches: readonly Dispatch[],
+	{ clear = [], before = [], after = [] }: Around = {},
+): void {
 	const encoder = gpu.device.createCommandEncoder();
+	const copy = (copies: readonly Copy[]) => {
+		for (const { from, fromOffset, to, toOffset, bytes } of copies) {
+			encoder.copyBufferToBuffer(from, fromOffset, to, toOffset, bytes);
+		}
+	};
+	for (const buffer of clear) encoder.clearBuffer(buffer);
+	copy(before);
 	const pass = encoder.beginComputePass();
 	for (const { pipeline, bindGroup, groups } of dispatches) {
 		pass.setPipeline(pipeline);
@@ -60,5 +87,6 @@ export function submit(gpu: Gpu, dispatches: readonly Dispatch[]): void {
 		pass.dispatchWorkgroups(...groups);
 	}
 	pass.end();
+	copy(after);
 	gpu.device.queue.submit([encoder.finish()]);
 }

@@ -20,7 +20,7 @@ export interface UpdateRowsShape {
 	readonly width: number;
 	/** Threads that share a row, a power of two. */
 	readonly threads: number;
-	/** Rows of the batch; code rows of later terms lie behind each other. */
+	/** Rows of the batch or micro-batch; code rows of later terms lie behind each other. */
 	readonly rows: number;
 	/** Entries that one workgroup sums in a row; a latent with more is summed in segments of this many, side by side. */
 	readonly segment: number;
@@ -28,11 +28,13 @@ export interface UpdateRowsShape {
 	readonly matrix: "encoder" | "decoder";
 	/** Rows keep unit norm: the gradient's part along the row is removed and the row rescaled. */
 	readonly unitRows: boolean;
+	/** Whether the gradient is summed from the latent's entries, or was collected in rows, micro-batch by micro-batch. */
+	readonly from: "entries" | "rows";
 	/**
 	 * `norm` only measures the gradient (for clipping), `update` applies it, `gradient` writes it out, for weights that are
-	 * themselves made of others.
+	 * themselves made of others, `collect` adds what entries say to such rows.
 	 */
-	readonly mode: "norm" | "update" | "gradient";
+	readonly mode: "norm" | "update" | "gradient" | "collect";
 	/** A further part of the gradient: a multiple of one row for every latent, or of the row's own direction. */
 	readonly further?: Further;
 }
@@ -126,41 +128,62 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
 `;
 }
 
+/** What {@link updateRows} binds, by name. */
+const ROW_BINDINGS = {
+	offsets: "<storage, read> offsets: array<u32>",
+	entries: "<storage, read> entries: array<Entry>",
+	source: "<storage, read> source: array<vec4f>",
+	control: "<storage, read> control: array<f32>",
+	segmentOffsets: "<storage, read> segment_offsets: array<u32>",
+	partial: "<storage, read> partial: array<vec4f>",
+	gradients: "<storage, read_write> gradients: array<vec4f>",
+	moments: "<storage, read_write> moments: array<vec4f>",
+	norms: "<storage, read_write> norms: array<f32>",
+	weights: "<storage, read_write> weights: array<vec4f>",
+	step: "<uniform> step: Step",
+	factors: "<storage, read> factors: array<f32>",
+	sums: "<storage, read> sums: array<vec4f>",
+	inverse: "<storage, read> inverse: array<f32>",
+} as const;
+
+/** Names of the bindings of {@link updateRows} after the first, in order. */
+export function rowBindings(shape: UpdateRowsShape): (keyof typeof ROW_BINDINGS)[] {
+	const { from, mode, unitRows, further } = shape;
+	const entries = from === "entries";
+	// They are not read for a gradient that does not depend on them and is not applied.
+	const weights = unitRows || mode === "update" || further?.kind === "direction";
+	return [
+		...(entries ? (["offsets", "entries", "source"] as const) : []),
+		"control",
+		...(entries ? (["segmentOffsets", "partial"] as const) : []),
+		...(!entries || mode === "gradient" || mode === "collect" ? (["gradients"] as const) : []),
+		...(mode === "update" ? (["moments"] as const) : mode === "norm" ? (["norms"] as const) : []),
+		...(weights ? (["weights"] as const) : []),
+		...(mode === "update" ? (["step"] as const) : []),
+		...(further ? (["factors", further.kind === "row" ? "sums" : "inverse"] as const) : []),
+	];
+}
+
 /**
- * Bindings: uniform { first latent, latents, unused, unused }, offsets, entries, source rows (errors or centred
- * inputs), control, segment offsets, partial sums of segments; then for `update` moments shard [latents, 2, width],
- * for `norm` the squared norms [latents], for `gradient` gradients shard [latents, width]; then, unless only measured and neither constrained nor directed, weights
- * shard [latents, width]; then for `update` the step uniform; then with a further part factors [latents] and its sums
- * [width] or inverse norms [latents, blocks]. One workgroup per latent of the shard.
+ * Bindings: uniform { first latent, latents, unused, unused }, then {@link rowBindings}: of entries offsets, entries, source
+ * rows (errors or centred inputs), segment offsets and partial sums of segments; gradients shard [latents, width]; moments
+ * shard [latents, 2, width]; squared norms [latents]; weights shard [latents, width]; the step uniform; with a further part
+ * factors [latents] and its sums [width] or inverse norms [latents, blocks]. One workgroup per latent of the shard.
  */
 export function updateRows(shape: UpdateRowsShape): string {
-	const { unitRows, mode, further } = shape;
+	const { unitRows, from, mode, further } = shape;
 	const { lanes, each, column, guarded, declare, sumEntries } = summation(shape);
-	const updates = mode === "update";
-	const needsWeights = rowNeedsWeights(shape);
-	const next = 8 + (needsWeights ? 1 : 0) + (updates ? 1 : 0);
+	const bindings = rowBindings(shape);
+	const needsWeights = bindings.includes("weights");
 	return /* wgsl */ `
-${updates ? STEP_PARAMS : ""}
+${mode === "update" ? STEP_PARAMS : ""}
 ${GROUP_INDEX}
 ${ENTRY}
 ${unitRows || mode === "norm" ? workgroupSum(shape.threads) : ""}
 struct Part { start: u32, count: u32, unused0: u32, unused1: u32 }
 @group(0) @binding(0) var<uniform> part: Part;
-@group(0) @binding(1) var<storage, read> offsets: array<u32>;
-@group(0) @binding(2) var<storage, read> entries: array<Entry>;
-@group(0) @binding(3) var<storage, read> source: array<vec4f>;
-@group(0) @binding(4) var<storage, read> control: array<f32>;
-@group(0) @binding(5) var<storage, read> segment_offsets: array<u32>;
-@group(0) @binding(6) var<storage, read> partial: array<vec4f>;
-@group(0) @binding(7) var<storage, read_write> ${{ update: "moments: array<vec4f>", norm: "norms: array<f32>", gradient: "gradients: array<vec4f>" }[mode]};
-${needsWeights ? `@group(0) @binding(8) var<storage, ${updates ? "read_write" : "read"}> weights: array<vec4f>;` : ""}
-${updates ? `@group(0) @binding(9) var<uniform> step: Step;\n${ADAM("vec4f")}` : ""}
-${
-	further
-		? `@group(0) @binding(${next}) var<storage, read> factors: array<f32>;
-@group(0) @binding(${next + 1}) var<storage, read> ${further.kind === "row" ? "sums: array<vec4f>" : "inverse: array<f32>"};`
-		: ""
-}
+${bindings.map((name, i) => `@group(0) @binding(${i + 1}) var${ROW_BINDINGS[name]};`).join("\n")}
+${mode === "update" ? ADAM("vec4f") : ""}
 
 @compute @workgroup_size(${shape.threads})
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) thread: u32) {
@@ -168,17 +191,9 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
 	if (local_latent >= part.count || control[${CONTROL.stopped}] != 0.0) { return; }
 	let latent = part.start + local_latent;
 	${declare}
-	var e = offsets[latent];
-	let end = offsets[latent + 1u];
-	if (end - e <= ${shape.segment}u) {
-		${sumEntries}
-	} else {
-		let last = segment_offsets[latent + 1u];
-		for (var segment = segment_offsets[latent]; segment < last; segment++) {
-			${unroll(each, (i) => guarded(i, `g${i} += partial[segment * ${lanes}u + ${column(i)}];`))}
-		}
-	}
+	${from === "entries" ? sum() : ""}
 	let base = local_latent * ${lanes}u;
+	${from === "rows" ? unroll(each, (i) => guarded(i, `g${i} = gradients[base + ${column(i)}];`)) : ""}
 	${
 		needsWeights
 			? unroll(each, (i) => `var w${i} = vec4f(); ${guarded(i, `w${i} = weights[base + ${column(i)}];`)}`)
@@ -193,12 +208,27 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
 	${unroll(each, (i) => `g${i} -= parallel * w${i};`)}`
 			: ""
 	}
-	${{ update: apply, norm: () => measure(each), gradient: write }[mode]()}
+	${{ update: apply, norm: () => measure(each), gradient: () => write("="), collect: () => write("+=") }[mode]()}
 }
 `;
 
-	function write(): string {
-		return unroll(each, (i) => guarded(i, `gradients[base + ${column(i)}] = g${i};`));
+	function sum(): string {
+		return `
+	var e = offsets[latent];
+	let end = offsets[latent + 1u];
+	${mode === "collect" ? "if (e == end) { return; }" : ""}
+	if (end - e <= ${shape.segment}u) {
+		${sumEntries}
+	} else {
+		let last = segment_offsets[latent + 1u];
+		for (var segment = segment_offsets[latent]; segment < last; segment++) {
+			${unroll(each, (i) => guarded(i, `g${i} += partial[segment * ${lanes}u + ${column(i)}];`))}
+		}
+	}`;
+	}
+
+	function write(how: "=" | "+="): string {
+		return unroll(each, (i) => guarded(i, `gradients[base + ${column(i)}] ${how} g${i};`));
 	}
 
 	function add(part: Further): string {
@@ -243,11 +273,6 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
 	}
 	${unroll(each, (i) => guarded(i, `weights[base + ${column(i)}] = w${i};`))}`;
 	}
-}
-
-/** Whether the kernel reads the weights: it does, unless it only measures a gradient that does not depend on them. */
-export function rowNeedsWeights({ unitRows, mode, further }: UpdateRowsShape): boolean {
-	return unitRows || mode === "update" || further?.kind === "direction";
 }
 
 function measure(each: number): string {

@@ -16,6 +16,11 @@ export default definePlugin({
 				.optional()
 				.describe("Rows to train on; without it the whole stream, at a constant rate"),
 			batch_size: z.int().min(1).default(1024).describe("Rows per step"),
+			micro_batch_size: z
+				.int()
+				.min(1)
+				.optional()
+				.describe("Rows that are computed at a time, for batches that take too much memory; by default all"),
 			lr: z.number().positive().optional().describe("Learning rate; by default 1e-3 / sqrt(d_sae / 16384)"),
 			warmup: fraction.default(0.05).describe("Share of the run in which the learning rate rises from 0"),
 			decay: fraction.default(0.2).describe("Share of the run, at its end, in which it falls to 0"),
@@ -101,6 +106,7 @@ export default definePlugin({
 export interface TrainerOptions {
 	readonly tokens?: number | undefined;
 	readonly batch_size: number;
+	readonly micro_batch_size?: number | undefined;
 	readonly lr?: number | undefined;
 	readonly warmup: number;
 	readonly decay: number;

@@ -6,7 +6,7 @@ import { MAX_BLOCKS, MAX_SCALARS, MAX_TERMS } from "../../kernels/wgsl.ts";
 import type { LossTerm, Size, TrainingSpec } from "../architecture.ts";
 import { usageError } from "../errors.ts";
 import { largest } from "../schedule.ts";
-import { ARCHETYPAL, type StepShape } from "./work.ts";
+import { ARCHETYPAL, microRows, type StepShape } from "./plan.ts";
 
 /** Throws a usage error that says what of the description can't be run with these sizes. */
 export function checkSpec(spec: TrainingSpec, shape: StepShape, gpu: Pick<Gpu, "maxBinding">): void {
@@ -43,9 +43,9 @@ export function checkSpec(spec: TrainingSpec, shape: StepShape, gpu: Pick<Gpu, "
 	if (perBatch) {
 		if (!spec.allocation) refuse(`${perBatch.name}: feature_topk needs an allocation`);
 		const { chunkRows, rows } = planLayout(shape as StepShape & { d_out: number }, gpu.maxBinding);
-		if (chunkRows < rows) {
+		if (chunkRows < rows && microRows(shape) === rows) {
 			refuse(
-				`${perBatch.name}: all pre-activations of a batch have to fit in memory at once: use batches of ${chunkRows} rows`,
+				`${perBatch.name}: all pre-activations of a batch have to fit in memory at once: use batches, or micro-batches, of ${chunkRows} rows`,
 			);
 		}
 	}

@@ -2,10 +2,11 @@
 import type { Gpu } from "../../kernels/gpu.ts";
 import { halfWidth } from "../../kernels/halve.ts";
 import type { LossTerm, TrainingSpec } from "../architecture.ts";
-import { FIRST_ROOM, GROWTH, isBatchLevel, roomOf } from "../gpu/select.ts";
+import { digitBytes, FIRST_ROOM, GROWTH, isBatchLevel, roomOf } from "../gpu/select.ts";
 import { largest } from "../schedule.ts";
 import { checkSpec } from "./check-spec.ts";
-import { planWork, type StepShape } from "./work.ts";
+import { planBatch } from "./micro-batches.ts";
+import { microRows, type StepShape } from "./plan.ts";
 
 /**
  * Room for codes of a row that may have any number of them: for half of all latents where nothing bounds them, as
@@ -21,8 +22,8 @@ function codesPerRow({ select, nested }: LossTerm, d_sae: number): number {
 const PRE_ACTIVATIONS = 1.25;
 
 /**
- * About how many bytes of device memory a training step holds: weights, optimiser, the rows and codes of a batch, and
- * pre-activations.
+ * About how many bytes of device memory a training step holds: weights, optimiser, the rows and codes of a batch or micro-batch,
+ * and pre-activations.
  * @throws SaeError for a description that can't be run with these sizes.
  */
 export function trainingBytes(
@@ -38,10 +39,11 @@ export function trainingBytes(
 	};
 	// Laying a step out only makes buffers, and writes to some.
 	const counting = { maxBinding: gpu.maxBinding, buffer: count, uniform: count, write() {} };
-	const codes = shape.rows * spec.loss.reduce((sum, term) => sum + codesPerRow(term, shape.d_sae), 0);
-	const { layout } = planWork(counting as unknown as Gpu, spec, shape, codes);
+	const codes = microRows(shape) * spec.loss.reduce((sum, term) => sum + codesPerRow(term, shape.d_sae), 0);
+	const { layout, common } = planBatch(counting as unknown as Gpu, spec, shape, codes).whole;
+	const byDigits = common !== undefined && spec.loss.some(({ select }) => select.kind === "feature_topk");
 	const batchLevel = spec.loss.some(({ select }) => isBatchLevel(select));
 	const rows = batchLevel ? layout.paddedRows : layout.chunkRows;
 	const halved = gpu.halfProduct ? (layout.paddedRows + layout.latents) * halfWidth(layout.width) * 2 : 0;
-	return bytes + halved + rows * layout.latents * 4 * PRE_ACTIVATIONS;
+	return bytes + halved + (byDigits ? digitBytes(layout) : 0) + rows * layout.latents * 4 * PRE_ACTIVATIONS;
 }

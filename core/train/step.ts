@@ -8,7 +8,7 @@
 import { type Gpu, GpuError } from "../../kernels/gpu.ts";
 import { CONTROL, REPORT } from "../../kernels/loss.ts";
 import { profile, type Timing } from "../../kernels/profile.ts";
-import { type Dispatch, submit } from "../../kernels/program.ts";
+import { submit } from "../../kernels/program.ts";
 import { ENTRY_BYTES } from "../../kernels/transpose.ts";
 import { packStep } from "../../kernels/wgsl.ts";
 import type { Selection, TrainingSpec } from "../architecture.ts";
@@ -16,19 +16,10 @@ import type { ParameterStore } from "../gpu/parameters.ts";
 import { FIRST_ROOM, GROWTH } from "../gpu/select.ts";
 import { scheduled } from "../schedule.ts";
 import { checkSpec } from "./check-spec.ts";
-import { derivePhase, skipGradientPhase, skipPhase } from "./phases/dense.ts";
-import { chunksOf, decodePhase, encodePhase } from "./phases/forward.ts";
-import { lossPhase, measurePhase } from "./phases/loss.ts";
-import {
-	biasGradientPhase,
-	clipPhase,
-	derivedGradientPhase,
-	livenessPhase,
-	revivePhase,
-	transposePhase,
-	updatePhase,
-} from "./phases/update.ts";
-import { lastBlock, planWork, type StepShape, type Work } from "./work.ts";
+import { type Batch, freeBatch, type Part, planBatch } from "./micro-batches.ts";
+import { lastBlock, microRows, type StepShape } from "./plan.ts";
+import { compile, type Pass, type Programs } from "./programs.ts";
+import type { Work } from "./work.ts";
 
 /** The numbers that change from step to step. */
 export interface StepSettings {
@@ -106,34 +97,32 @@ interface Pending {
 	readonly measure: boolean;
 }
 
-interface Programs {
-	readonly training: readonly Dispatch[];
-	readonly measuring: readonly Dispatch[];
-	readonly evaluating: readonly Dispatch[];
-	/** From parameters that were written to those that are made of them. */
-	readonly deriving: readonly Dispatch[];
-}
-
 export class TrainStep {
-	#work: Work;
+	#batch: Batch;
 	#programs: Programs;
 	/** Steps that may have to be run again, oldest first: those whose codes nobody has seen to fit. */
 	#pending: Pending[] = [];
 	/** What has been read is looked at one after the other, for it may take more room and running steps again. */
 	#turn: Promise<unknown> = Promise.resolve();
 
-	private constructor(work: Work) {
-		this.#work = work;
-		this.#programs = compile(work);
+	private constructor(batch: Batch) {
+		this.#batch = batch;
+		this.#programs = compile(batch);
+	}
+
+	/** The batch as a whole, with what its micro-batches have in common. */
+	get #work(): Work {
+		return this.#batch.whole;
 	}
 
 	/** Allocates and compiles. Throws SaeError for a description it can't run, GpuError for what the device refuses. */
 	static async create(gpu: Gpu, spec: TrainingSpec, shape: StepShape): Promise<TrainStep> {
 		checkSpec(spec, shape, gpu);
-		const { d_in, d_sae, rows } = shape;
+		const { d_in, d_sae } = shape;
+		const rows = microRows(shape);
 		return gpu.checked(
-			`training d_sae ${d_sae} at d_in ${d_in} with batches of ${rows} rows`,
-			() => new TrainStep(planWork(gpu, spec, shape, firstRoom(gpu, rows, d_sae))),
+			`training d_sae ${d_sae} at d_in ${d_in} with ${rows} rows at a time`,
+			() => new TrainStep(planBatch(gpu, spec, shape, firstRoom(gpu, rows, d_sae))),
 		);
 	}
 
@@ -158,8 +147,7 @@ export class TrainStep {
 	evaluate(rows: StepRows, settings: StepSettings): Promise<StepReport> {
 		return this.#inTurn(async () => {
 			for (;;) {
-				this.#upload(rows, { ...settings, update: 0 });
-				submit(this.#work.gpu, this.#programs.evaluating);
+				this.#pass(this.#programs.evaluating, { rows, settings: { ...settings, update: 0 } });
 				const values = await this.#read();
 				if (values[REPORT.needed]! <= this.#work.entries) return this.#reportOf(values);
 				await this.#makeRoom(values[REPORT.needed]!);
@@ -169,12 +157,16 @@ export class TrainStep {
 
 	/** Enqueues the last step once more, on the same rows and settings: for measuring without uploads. */
 	repeat(): void {
-		submit(this.#work.gpu, this.#programs.training);
+		this.#pass(this.#programs.training);
 	}
 
 	/** Runs one step on the rows of the last one and says how long each kernel took. */
 	profile(): Promise<Timing[]> {
-		return profile(this.#work.gpu, this.#programs.training);
+		const passes = this.#programs.training.flatMap(({ parts, whole }) => [
+			...parts.flatMap(({ dispatches }) => dispatches),
+			...whole,
+		]);
+		return profile(this.#work.gpu, passes);
 	}
 
 	/** Puts a state read from `parameters` back; the list of dead latents follows from it. */
@@ -244,20 +236,20 @@ export class TrainStep {
 	/** Frees the step's memory; it can't be used afterwards. */
 	close(): void {
 		this.parameters.close();
-		freeBuffers(this.#work);
+		freeBatch(this.#batch);
 	}
 
 	/** What the last enqueued step measured; resolves when it has run. */
 	report(): Promise<StepReport> {
 		const last = this.#pending.at(-1);
 		const reading = this.#read();
-		let seen = this.#work;
+		let seen = this.#batch;
 		return this.#inTurn(async () => {
 			let values = await reading;
 			while (values[REPORT.stopped] === STOPPED_FOR_ROOM) {
 				// Another reader may have seen to it.
-				if (seen === this.#work) await this.#runAgain(values);
-				seen = this.#work;
+				if (seen === this.#batch) await this.#runAgain(values);
+				seen = this.#batch;
 				values = await this.#read();
 			}
 			if (last) this.#pending.splice(0, this.#pending.indexOf(last) + 1);
@@ -272,17 +264,32 @@ export class TrainStep {
 	}
 
 	#enqueue(rows: StepRows, settings: StepSettings, measure: boolean): void {
-		this.#upload(rows, settings);
 		const { training, measuring } = this.#programs;
-		submit(this.#work.gpu, measure ? [...training, ...measuring] : training);
+		this.#pass(measure ? measuring : training, { rows, settings });
 	}
 
-	#upload({ inputs, targets, scales }: StepRows, settings: StepSettings): void {
-		const { gpu, buffers } = this.#work;
-		gpu.writePadded(buffers.raw, inputs);
-		if (targets) gpu.writePadded(buffers.rawTargets, targets);
-		if (scales) gpu.write(buffers.rowScales, scales as Float32Array<ArrayBuffer>);
-		gpu.write(buffers.step, this.#encode(settings));
+	/** Goes through all passes, on new rows or those that are there. */
+	#pass(passes: readonly Pass[], given?: { rows: StepRows; settings: StepSettings }): void {
+		const { gpu, buffers, shape, common } = this.#work;
+		if (given && common) gpu.write(buffers.step, this.#encode(given.settings, shape.rows));
+		for (const { clear, parts, whole } of passes) {
+			if (clear.length > 0) submit(gpu, [], { clear });
+			for (const part of parts) {
+				if (given) this.#upload(part, given.rows, given.settings);
+				submit(gpu, part.dispatches, part.around);
+			}
+			if (whole.length > 0) submit(gpu, whole);
+		}
+	}
+
+	#upload({ work, first }: Part, { inputs, targets, scales }: StepRows, settings: StepSettings): void {
+		const { gpu, buffers, shape, layout } = work;
+		const own = <T extends Float32Array | Uint16Array>(values: T, width: number) =>
+			values.subarray(first * width, (first + shape.rows) * width) as T;
+		gpu.writePadded(buffers.raw, own(inputs, layout.d_in));
+		if (targets) gpu.writePadded(buffers.rawTargets, own(targets, layout.d_out));
+		if (scales) gpu.write(buffers.rowScales, own(scales, 1) as Float32Array<ArrayBuffer>);
+		gpu.write(buffers.step, this.#encode(settings, shape.rows));
 	}
 
 	/** Goes on with the first step whose codes found no room, once there is enough of it. */
@@ -297,31 +304,33 @@ export class TrainStep {
 
 	async #makeRoom(needed: number): Promise<void> {
 		const { gpu, spec, shape, fixedEntries, parameters, buffers } = this.#work;
-		const most = shape.rows * shape.d_sae * this.#work.terms.filter(({ room }) => room === 0).length;
+		const rows = microRows(shape);
+		const most = rows * shape.d_sae * this.#work.terms.filter(({ room }) => room === 0).length;
 		const capacity = Math.min(most, Math.ceil((needed - fixedEntries) * GROWTH));
 		const kept = ["control", "dead", "deadFlags", "quota", "floor"] as const;
-		const work = await gpu.checked(
-			`${needed} codes of a batch of ${shape.rows} rows, which begins with most latents active`,
-			() => planWork(gpu, spec, shape, capacity, parameters),
+		const batch = await gpu.checked(
+			`${needed} codes of ${rows} rows, of which most latents are active at the beginning`,
+			() => planBatch(gpu, spec, shape, capacity, parameters),
 		);
+		const work = batch.whole;
 		const encoder = gpu.device.createCommandEncoder();
 		for (const name of kept) {
 			encoder.copyBufferToBuffer(buffers[name], 0, work.buffers[name], 0, buffers[name].size);
 		}
 		gpu.device.queue.submit([encoder.finish()]);
 		gpu.write(work.buffers.control, new Float32Array([0, 0]), CONTROL.stopped * 4);
-		freeBuffers(this.#work);
-		this.#work = work;
-		this.#programs = await gpu.checked("a step with more codes", () => compile(work));
+		freeBatch(this.#batch);
+		this.#batch = batch;
+		this.#programs = await gpu.checked("a step with more codes", () => compile(batch));
 	}
 
-	#encode(settings: StepSettings): Uint32Array<ArrayBuffer> {
+	#encode(settings: StepSettings, rows: number): Uint32Array<ArrayBuffer> {
 		const { beta1, beta2, update, progress } = settings;
-		const { spec, shape, terms, names } = this.#work;
+		const { spec, terms, names } = this.#work;
 		const t = Math.max(1, update);
 		return packStep({
 			...settings,
-			rows: shape.rows,
+			rows,
 			dead_after: Math.min(settings.dead_after, 0xffffffff),
 			correct1: 1 / (1 - beta1 ** t),
 			correct2: 1 / Math.sqrt(1 - beta2 ** t),
@@ -369,53 +378,10 @@ function firstRoom({ maxBinding }: Gpu, rows: number, d_sae: number): number {
 	return Math.min(rows * d_sae, rows * FIRST_ROOM, Math.floor(maxBinding / (2 * ENTRY_BYTES)));
 }
 
-function compile(work: Work): Programs {
-	const chunks = chunksOf(work);
-	const { dispatches, bounds } = encodePhase(work, chunks);
-	const training = [
-		...dispatches,
-		...skipPhase(work),
-		...decodePhase(work),
-		...lossPhase(work),
-		...transposePhase(work),
-		...revivePhase(work),
-		...biasGradientPhase(work),
-		...skipGradientPhase(work),
-		...derivedGradientPhase(work),
-		...(work.shape.clip ? clipPhase(work) : []),
-		...updatePhase(work),
-		...livenessPhase(work, bounds),
-	];
-	const [first] = work.terms;
-	const looking: Work = {
-		...work,
-		shape: { ...work.shape, format: "float32", tilted: false },
-		terms: [first!],
-		codeRows: first!.parts * work.shape.rows,
-		slots: { count: 0 },
-	};
-	return {
-		training,
-		measuring: measurePhase(work),
-		evaluating: [
-			...encodePhase(looking, chunks).dispatches,
-			...skipPhase(looking),
-			...decodePhase(looking),
-			...lossPhase(looking),
-		],
-		deriving: derivePhase(work),
-	};
-}
-
 function kOf(select: Selection, progress: number): number {
 	return "k" in select ? Math.round(scheduled(select.k, progress)) : 0;
 }
 
 function copyRows({ inputs, targets, scales }: StepRows): StepRows {
 	return { inputs: inputs.slice(), targets: targets?.slice(), scales: scales?.slice() };
-}
-
-function freeBuffers({ buffers, further }: Work): void {
-	for (const buffer of new Set(Object.values(buffers))) buffer.destroy();
-	for (const buffer of further) buffer.destroy();
 }

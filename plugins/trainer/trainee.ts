@@ -54,6 +54,7 @@ function planned(core: Core, job: SaeJob, widths: Widths, options: TrainerOption
 		d_out: widths.targets && d_out,
 		d_sae: job.d_sae,
 		rows: options.batch_size,
+		microRows: options.micro_batch_size,
 		clip: options.clip > 0,
 		tilted: options.tilt > 0,
 		averaged: options.ema > 0,

@@ -10,7 +10,8 @@ import {
 import { type Dispatch, dispatch } from "../../../kernels/program.ts";
 import type { Matrix } from "../../gpu/parameters.ts";
 import { productDispatch } from "../../gpu/product.ts";
-import { biasBlocks, type Work } from "../work.ts";
+import { biasBlocks } from "../plan.ts";
+import type { Work } from "../work.ts";
 
 interface Target {
 	readonly name: string;
@@ -63,7 +64,7 @@ export function skipPhase({ gpu, layout, buffers, parameters, constants }: Work)
 
 /** Gradients of W_skip, from errors and rows as they arrived. */
 export function skipGradientPhase(work: Work): Dispatch[] {
-	const { gpu, shape, layout, terms, buffers, parameters, constants } = work;
+	const { gpu, shape, layout, terms, buffers, parameters, constants, common } = work;
 	const { W_skip } = parameters.dense;
 	if (!W_skip) return [];
 	const { width, outWidth, paddedRows } = layout;
@@ -98,7 +99,7 @@ export function skipGradientPhase(work: Work): Dispatch[] {
 				a: buffers.transposedErrors,
 				b: buffers.transposedRows,
 				out: buffers.skipGradient,
-				use: "set",
+				use: common ? "add" : "set",
 			},
 			constants,
 		),

@@ -12,10 +12,12 @@ import {
 	isBatchLevel,
 	isReranked,
 	maximaOf,
+	type Round,
 	type SelectDispatches,
 	selectDispatches,
 } from "../../gpu/select.ts";
-import { lastBlock, nextSlot, type PlacedTerm, type Work } from "../work.ts";
+import { lastBlock, type PlacedTerm } from "../plan.ts";
+import { nextSlot, type Work } from "../work.ts";
 
 /** The chunks that rows are encoded in, whatever is made of their pre-activations. */
 export function chunksOf({
@@ -39,16 +41,32 @@ export function chunksOf({
 	});
 }
 
-/** Rows arrive, are encoded, and every term selects its codes. */
-export function encodePhase(
-	work: Work,
-	chunks: readonly Chunk[],
-): { dispatches: Dispatch[]; bounds: SelectDispatches["bounds"] } {
-	const { gpu, layout, shape, terms, buffers, parameters, names } = work;
+/** How rows become codes, in the order in which it is done. */
+export interface Encoding {
+	/** What formulas need, the same for all rows. */
+	readonly norms: readonly Dispatch[];
+	/** Rows arrive. */
+	readonly prepare: readonly Dispatch[];
+	/** The products alone, for a round of a micro-batch. */
+	readonly products: readonly Dispatch[];
+	/** Rows are encoded, and terms that look at one row at a time select its codes. */
+	readonly chunks: readonly Dispatch[];
+	/** All rows of the batch are looked at. */
+	readonly rounds: readonly Round[];
+	/** The other terms select; codes get their values. */
+	readonly codes: readonly Dispatch[];
+	readonly bounds: SelectDispatches["bounds"];
+	/** What {@link SelectDispatches.running} says of all terms. */
+	readonly running: readonly GPUBuffer[];
+}
+
+export function encodePhase(work: Work, chunks: readonly Chunk[]): Encoding {
+	const { gpu, layout, shape, terms, buffers, parameters, names, common } = work;
 	const context = {
 		gpu,
 		layout,
 		rows: shape.rows,
+		...(common && { batch: common }),
 		names,
 		buffers: { ...buffers, vectors: parameters.vectors.weights },
 		limit: work.entries,
@@ -59,22 +77,26 @@ export function encodePhase(
 	const selections = terms.map((term) =>
 		selectDispatches(context, term, term.activated ? buffers.z : buffers.value, chunks),
 	);
+	const most = Math.max(...selections.map(({ rounds = [] }) => rounds.length));
 	return {
-		dispatches: [
-			...preparePhase(work),
-			...(work.derived.includes("norm") ? normPhase(work) : []),
-			...chunks.flatMap((chunk) => [
-				...chunk.product,
-				...revivalLoss(work, chunk),
-				...selections.flatMap((selection) => selection.chunk(chunk)),
-			]),
-			...selections.flatMap(({ rounds = [], batch }) => [
-				...rounds.flatMap(({ each, after }) => [...each, ...after]),
-				...batch(),
-			]),
+		norms: work.derived.includes("norm") ? normPhase(work) : [],
+		prepare: preparePhase(work),
+		products: chunks.flatMap(({ product }) => product),
+		chunks: chunks.flatMap((chunk) => [
+			...chunk.product,
+			...revivalLoss(work, chunk),
+			...selections.flatMap((selection) => selection.chunk(chunk)),
+		]),
+		rounds: Array.from({ length: most }, (_, r) => ({
+			each: selections.flatMap(({ rounds }) => rounds?.[r]?.each ?? []),
+			after: selections.flatMap(({ rounds }) => rounds?.[r]?.after ?? []),
+		})),
+		codes: [
+			...selections.flatMap((selection) => selection.batch()),
 			...terms.flatMap((term) => (term.activated ? [activate(work, term)] : [])),
 		],
 		bounds: selections[0]!.bounds,
+		running: selections.flatMap(({ running = [] }) => running),
 	};
 }
 
@@ -193,11 +215,9 @@ function activate(work: Work, { name, activation, penalty, firstBlock, parts }: 
 	);
 }
 
-/** Codes are decoded; what is left of the target is each term's error, and each code learns its slope. */
+/** Codes are decoded; what is left of the target is each term's error. */
 export function decodePhase(work: Work): Dispatch[] {
-	const { gpu, shape, layout, terms, codeRows, buffers, parameters } = work;
-	const width = layout.outWidth;
-	const slopes = codeSlopes({ width, lanes: gpu.threads(32), threads: gpu.threads(128) });
+	const { gpu, shape, layout, terms, buffers } = work;
 	return [
 		...terms.flatMap((term) =>
 			term.weights.flatMap((_, part) => layout.shards.map((_, shard) => decode(work, term, part, shard))),
@@ -208,28 +228,33 @@ export function decodePhase(work: Work): Dispatch[] {
 				dispatch(
 					gpu,
 					`sum parts ${name}`,
-					sumNestedErrors({ width, weights, threads: gpu.threads(64) }),
+					sumNestedErrors({ width: layout.outWidth, weights, threads: gpu.threads(64) }),
 					[work.constants(shape.rows, firstBlock * shape.rows, shape.rows), buffers.error],
 					shape.rows,
 				),
 			),
-		...layout.shards.map(({ start, count }, shard) =>
-			dispatch(
-				gpu,
-				"code slopes",
-				slopes,
-				[
-					work.constants(codeRows, 0, start, start + count),
-					parameters.W_dec.weights[shard]!,
-					buffers.index,
-					buffers.span,
-					buffers.error,
-					buffers.slope,
-				],
-				codeRows,
-			),
-		),
 	];
+}
+
+/** Each code learns its slope from the errors. */
+export function slopePhase({ gpu, layout, codeRows, buffers, parameters, constants }: Work): Dispatch[] {
+	const code = codeSlopes({ width: layout.outWidth, lanes: gpu.threads(32), threads: gpu.threads(128) });
+	return layout.shards.map(({ start, count }, shard) =>
+		dispatch(
+			gpu,
+			"code slopes",
+			code,
+			[
+				constants(codeRows, 0, start, start + count),
+				parameters.W_dec.weights[shard]!,
+				buffers.index,
+				buffers.span,
+				buffers.error,
+				buffers.slope,
+			],
+			codeRows,
+		),
+	);
 }
 
 function decode(work: Work, term: PlacedTerm, part: number, shard: number): Dispatch {

@@ -1,7 +1,13 @@
 /** The values that core hands to every plugin. Types come from the package itself. */
 import { z } from "zod";
-import { activationsBatch, activationsSchema, labelActivations } from "./arrow/activations.ts";
-import { relabelBatch, sliceBatch } from "./arrow/batch.ts";
+import {
+	activationsBatch,
+	activationsSchema,
+	labelActivations,
+	vectorData,
+	vectorField,
+} from "./arrow/activations.ts";
+import { makeBatch, relabelBatch, sliceBatch } from "./arrow/batch.ts";
 import { columnTypes, tableBatch, tableSchema } from "./arrow/metrics.ts";
 import { isNumberColumn, numberColumn } from "./arrow/numbers.ts";
 import { openArrow, scanArrow } from "./arrow/reader.ts";
@@ -17,6 +23,16 @@ import { openSafetensors, readFloat32, writeSafetensors } from "./files/safetens
 import { rowTensor } from "./files/tensor-file.ts";
 import { firstNonFinite } from "./finite.ts";
 import { foldDecoderNorms, foldInputScale, hasUnitDecoder } from "./fold.ts";
+import {
+	expandLayers,
+	findHookPoint,
+	findModel,
+	hookPoints,
+	NO_TARGET,
+	openTokenizer,
+	readModelSpec,
+	Transformer,
+} from "./model/index.ts";
 import { CounterRng } from "./random.ts";
 import { readRows } from "./rows.ts";
 import { saeReader } from "./sae-rows.ts";
@@ -40,6 +56,9 @@ export const core = {
 	activationsSchema,
 	activationsBatch,
 	labelActivations,
+	vectorField,
+	vectorData,
+	makeBatch,
 	relabelBatch,
 	sliceBatch,
 	takeRows,
@@ -73,6 +92,14 @@ export const core = {
 	hasUnitDecoder,
 	origin,
 	repeats,
+	findModel,
+	readModelSpec,
+	hookPoints,
+	findHookPoint,
+	expandLayers,
+	openTransformer: Transformer.open,
+	openTokenizer,
+	NO_TARGET,
 	createTrainStep: TrainStep.create,
 	trainingBytes,
 	initialise,

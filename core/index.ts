@@ -27,6 +27,7 @@ export { type RowTensor, rowTensor, type TensorFile, type TensorInfo } from "./f
 export { foldDecoderNorms, foldInputScale } from "./fold.ts";
 export { type DecodeOptions, decodeStream, type EncodeOptions, encodeStream } from "./latents.ts";
 export { loadSae, saveSae } from "./load.ts";
+export * from "./model/index.ts";
 export { type OpenSaeOptions, openSae } from "./open-sae.ts";
 export { type Discovered, discoverPlugins } from "./packages/discover.ts";
 export type * from "./plugin.ts";

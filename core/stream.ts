@@ -18,6 +18,8 @@ export const META = {
 	width: "sae.d_in",
 	model: "sae.model",
 	hookPoint: "sae.hook_point",
+	/** The tokenizer's file, and a hash of its content. */
+	tokenizer: "sae.tokenizer",
 	/** The exact command that made the stream. */
 	command: "sae.command",
 	/** How many times the stream goes through its rows, when more than once. */

@@ -24,6 +24,7 @@ export const plugins: readonly PluginEntry[] = [
 	{ name: "trainer", provides: ["trainer:adam"], load: () => import("./trainer.ts") },
 	{ name: "file", provides: ["source:file"], load: () => import("./source-file.ts") },
 	{ name: "synthetic", provides: ["source:synthetic"], load: () => import("./source-synthetic.ts") },
+	{ name: "transformer", provides: ["source:transformer"], load: () => import("./source-transformer.ts") },
 	{
 		name: "saelens",
 		provides: ["exporter:saelens", "exporter:native", "importer:saelens"],

@@ -84,7 +84,8 @@ export class ProgramBuilder {
 		);
 		this.#products = new Products(gpu, Math.max(...numbers), (buffer) => this.#own(buffer));
 		const widest = Math.max(...[d_model, heads * d_head, d_mlp].map(strideOf));
-		const wanted = options.rows ?? (gpu.info.software ? ROWS.software : ROWS.gpu);
+		const usual = gpu.info.software ? ROWS.software : ROWS.gpu;
+		const wanted = options.rows ?? Math.max(usual, this.#context);
 		const fitting = Math.floor(gpu.maxBinding / (widest * 4) / TILE) * TILE;
 		this.#rows = Math.max(1, Math.min(wanted, fitting));
 		this.#slots = options.slots ?? 0;

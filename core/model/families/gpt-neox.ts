@@ -1,7 +1,17 @@
 /** GPT-NeoX (Pythia): rotary positions on part of each head, attention and MLP side by side, biases everywhere. */
 import { z } from "zod";
 import type { Linear, ModelSpec } from "../spec.ts";
-import { activation, eachLayer, family, ropeConfig, ropeOf, share, size, specials, specialTokens } from "./shared.ts";
+import {
+	activation,
+	eachLayer,
+	family,
+	ropeConfig,
+	ropeOf,
+	share,
+	size,
+	specials,
+	specialTokens,
+} from "./shared.ts";
 
 const config = z.object({
 	vocab_size: size,

@@ -1,7 +1,17 @@
 /** Llama 1 to 3: RMSNorm, rotary positions, shared keys and values, a gated MLP. Qwen 2 and Gemma 2 build on it. */
 import { z } from "zod";
 import type { Layer, Linear, ModelSpec } from "../spec.ts";
-import { activation, eachLayer, family, ropeConfig, ropeOf, share, size, specials, specialTokens } from "./shared.ts";
+import {
+	activation,
+	eachLayer,
+	family,
+	ropeConfig,
+	ropeOf,
+	share,
+	size,
+	specials,
+	specialTokens,
+} from "./shared.ts";
 
 export const llamaConfig = z.object({
 	vocab_size: size,

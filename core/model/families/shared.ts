@@ -10,10 +10,7 @@ export interface Family {
 	describe(content: unknown): ModelSpec;
 }
 
-export function family<Config>(
-	config: z.ZodType<Config>,
-	describe: (config: Config) => ModelSpec,
-): Family {
+export function family<Config>(config: z.ZodType<Config>, describe: (config: Config) => ModelSpec): Family {
 	return { describe: (content) => describe(config.parse(content)) };
 }
 

@@ -1,0 +1,80 @@
+/** From documents, or token ids ready made, to the contexts that the model sees. */
+
+/** What the model sees at once. */
+export interface Context {
+	readonly tokens: Uint32Array;
+	/** The document of each token. */
+	readonly documents: Uint32Array;
+}
+
+export interface Packing {
+	/** Tokens of a context at most. */
+	readonly length: number;
+	/** The token that each context begins with. */
+	readonly bos: number | undefined;
+	/** The token that follows each document. */
+	readonly separator: number | undefined;
+	/** Whether a context goes on with the next document where one ends. */
+	readonly pack: boolean;
+}
+
+/** Texts in order; documents are numbered from 0. */
+export async function* contextsOf(
+	texts: AsyncIterable<string>,
+	tokenizer: { encode(text: string): Uint32Array },
+	{ length, bos, separator, pack }: Packing,
+): AsyncGenerator<Context> {
+	let tokens: number[] = [];
+	let documents: number[] = [];
+	const add = (token: number, document: number) => {
+		if (tokens.length === 0 && bos !== undefined) {
+			tokens.push(bos);
+			documents.push(document);
+		}
+		tokens.push(token);
+		documents.push(document);
+	};
+	const take = (): Context => {
+		const context = { tokens: Uint32Array.from(tokens), documents: Uint32Array.from(documents) };
+		tokens = [];
+		documents = [];
+		return context;
+	};
+	let document = 0;
+	for await (const text of texts) {
+		for (const token of tokenizer.encode(text)) {
+			add(token, document);
+			if (tokens.length === length) yield take();
+		}
+		if (separator !== undefined && text !== "") {
+			add(separator, document);
+			if (tokens.length === length) yield take();
+		}
+		if (!pack && tokens.length > 0) yield take();
+		document++;
+	}
+	if (tokens.length > 0) yield take();
+}
+
+/** Token ids of one document, of which those that the mask hides were left out. */
+export interface TokenRow {
+	readonly tokens: Uint32Array;
+	readonly document: number;
+}
+
+/** Token ids ready made: each row begins a context; padding at either end is left out. */
+export async function* windowsOf(
+	rows: AsyncIterable<TokenRow>,
+	length: number,
+	pad: number | undefined,
+): AsyncGenerator<Context> {
+	for await (const { tokens, document } of rows) {
+		let [begin, end] = [0, tokens.length];
+		while (pad !== undefined && end > begin && tokens[end - 1] === pad) end--;
+		while (pad !== undefined && begin < end && tokens[begin] === pad) begin++;
+		for (let at = begin; at < end; at += length) {
+			const part = tokens.slice(at, Math.min(end, at + length));
+			yield { tokens: part, documents: new Uint32Array(part.length).fill(document) };
+		}
+	}
+}

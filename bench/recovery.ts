@@ -7,7 +7,7 @@
  * dead latents are those of the finished SAE on rows that training has not seen. Each line comes when it is done; with
  * --out, the same words again go on after the last one. --full is for a GPU.
  *
- * Families that choose how many latents they keep get k, those with a penalty --target-l0. A crosscoder sees the rows of
+ * Families with an option k get k, the others, which have a penalty, --target-l0. A crosscoder sees the rows of
  * all others cut into two columns, so that each feature has a part in either. A transcoder needs other targets: rows of
  * twice the width are cut into what it sees and what it is to predict, with directions of their own for the same features,
  * and it is compared with those that it predicts.
@@ -16,6 +16,7 @@ import { access, mkdir, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
+import { builtIn } from "../core/built-in.ts";
 import { cutRows, HALVES, secondHalves } from "./halves.ts";
 
 const { values } = parseArgs({
@@ -47,49 +48,39 @@ interface Family {
 	readonly data: Data;
 }
 
-const family = (architecture: string, words: string, data: Data = "whole"): Family => ({
-	architecture,
-	words,
-	data,
-});
 const K = `--k ${active}`;
 const TARGET = `--target-l0 ${active}`;
-const FAMILIES: readonly Family[] = [
-	family("topk", K),
-	family("batchtopk", K),
-	family("relu", TARGET),
-	family("relu", `--penalty l1 ${TARGET}`),
-	family("p-anneal", TARGET),
-	family("gated", TARGET),
-	family("jumprelu", TARGET),
-	family("jumprelu", `--recipe anthropic ${TARGET}`),
-	family("matryoshka", K),
-	family("msae", K),
-	family("groupmax", K),
-	family("signed-topk", K),
-	family("mutual-choice", K),
-	family("feature-choice", K),
-	family("archetypal", K),
-	family("product-keys", K),
-	family("crosscoder", TARGET, "halves"),
-	family("crosscoder", `--select batchtopk ${K}`, "halves"),
-	family("transcoder", K, "pair"),
-	family("transcoder", `--skip ${K}`, "pair"),
-];
-/** Not families of their own: relu, by the name that SAELens has for it. */
-const OTHER_NAMES = ["standard"];
+/** Families that have several lines, or that need other data. */
+const VARIANTS: Readonly<Record<string, readonly Omit<Family, "architecture">[]>> = {
+	relu: [
+		{ words: TARGET, data: "whole" },
+		{ words: `--penalty l1 ${TARGET}`, data: "whole" },
+	],
+	// It is relu, by the name that SAELens has for it.
+	standard: [],
+	jumprelu: [
+		{ words: TARGET, data: "whole" },
+		{ words: `--recipe anthropic ${TARGET}`, data: "whole" },
+	],
+	crosscoder: [
+		{ words: TARGET, data: "halves" },
+		{ words: `--select batchtopk ${K}`, data: "halves" },
+	],
+	transcoder: [
+		{ words: K, data: "pair" },
+		{ words: `--skip ${K}`, data: "pair" },
+	],
+};
 
 const folder = values.out ?? (await mkdtemp(join(tmpdir(), "sae-recovery-")));
 const path = (name: string) => join(folder, name);
 await mkdir(folder, { recursive: true });
 let failed = 0;
 try {
-	await checkComplete();
+	const lines = await families();
 	await makeData();
-	const chosen = values.only?.split(",") ?? FAMILIES.map(({ architecture }) => architecture);
 	console.log("| family | options | L0 | FVU | MCC | recovered | dead |\n|---|---|---|---|---|---|---|");
-	for (const one of FAMILIES) {
-		if (!chosen.includes(one.architecture)) continue;
+	for (const one of lines) {
 		const figures = await measure(one).catch((error: Error) => {
 			failed++;
 			console.error(`${one.architecture} ${one.words}: ${error.message}`);
@@ -102,17 +93,18 @@ try {
 }
 process.exit(failed > 0 ? 1 : 0);
 
-/** Throws where an architecture that comes with saeflow has no line in the table. */
-async function checkComplete(): Promise<void> {
-	const listed: { kind: string; name: string; package: string }[] = JSON.parse(
-		await sae("plugin", "list", "--json"),
-	);
-	const names = listed
-		.filter(({ kind, package: origin }) => kind === "architecture" && origin === "saeflow")
-		.map(({ name }) => name);
-	const known = [...FAMILIES.map(({ architecture }) => architecture), ...OTHER_NAMES];
-	const missing = names.filter((name) => !known.includes(name));
-	if (missing.length > 0) throw new Error(`no line for ${missing.join(", ")}: add one to bench/recovery.ts`);
+/** The lines of the table. */
+async function families(): Promise<Family[]> {
+	const registry = await builtIn();
+	const names = values.only?.split(",") ?? registry.names("architecture");
+	const lines = names.map(async (architecture): Promise<Family[]> => {
+		const found = await registry.find("architecture", architecture);
+		if (!found) throw new Error(`there is no architecture ${architecture}`);
+		const hasK = "k" in (found.options as unknown as { shape: object }).shape;
+		const own = VARIANTS[architecture] ?? [{ words: hasK ? K : TARGET, data: "whole" }];
+		return own.map((variant) => ({ architecture, ...variant }));
+	});
+	return (await Promise.all(lines)).flat();
 }
 
 async function makeData(): Promise<void> {

@@ -12,6 +12,7 @@ import { openGpu } from "../core/gpu/device.ts";
 import { CounterRng } from "../core/random.ts";
 import { initialise } from "../core/train/initialise.ts";
 import { type StepSettings, TrainStep } from "../core/train/step.ts";
+import { GpuError } from "../kernels/gpu.ts";
 
 const { values } = parseArgs({
 	options: {
@@ -84,12 +85,22 @@ let topk: number | undefined;
 for (const architecture of ["topk", ...names.filter((name) => name !== "topk")]) {
 	const own = CASES.filter((one) => one.architecture === architecture);
 	if (own.every(({ variant }) => variant !== undefined)) own.unshift({ architecture });
-	for (const one of own) await time(one);
+	for (const one of own) {
+		await time(one).catch((error: unknown) => {
+			if (!(error instanceof GpuError)) throw error;
+			console.log(`${nameOf(one)} can't: ${error.message}`);
+		});
+	}
 }
 gpu.close();
 process.exit(0);
 
-async function time({ architecture: name, variant, ...how }: Case): Promise<void> {
+function nameOf({ architecture, variant }: Case): string {
+	return [architecture, variant].filter(Boolean).join(" ").padEnd(30);
+}
+
+async function time(one: Case): Promise<void> {
+	const { architecture: name, ...how } = one;
 	const architecture = (await registry.find("architecture", name))!;
 	const given = "k" in (architecture.options as unknown as { shape: object }).shape ? { k } : {};
 	// Pairs of keys need a square.
@@ -113,7 +124,8 @@ async function time({ architecture: name, variant, ...how }: Case): Promise<void
 	if (spec.allocation) step.allocate(spec.allocation.plan(new Float32Array(latents)));
 	step.run({ inputs: rows, targets: how.others ? others : undefined }, settings, false);
 	await step.report();
-	for (let i = 0; i < 5; i++) step.repeat();
+	// A device that idled takes a while to come up to speed.
+	for (let i = 0; i < 20; i++) step.repeat();
 	await step.report();
 	const start = performance.now();
 	for (let i = 0; i < steps; i++) step.repeat();
@@ -121,7 +133,7 @@ async function time({ architecture: name, variant, ...how }: Case): Promise<void
 	const milliseconds = (performance.now() - start) / steps;
 	topk ??= milliseconds;
 	console.log(
-		`${[name, variant].filter(Boolean).join(" ").padEnd(30)} ${milliseconds.toFixed(3)} ms/step, ${(milliseconds / topk).toFixed(2)} × topk, l0 ${l0.toFixed(1)}`,
+		`${nameOf(one)} ${milliseconds.toFixed(3)} ms/step, ${(milliseconds / topk).toFixed(2)} × topk, l0 ${l0.toFixed(1)}`,
 	);
 	if (values.kernels) {
 		const sums = new Map<string, number>();

@@ -18,7 +18,10 @@ export interface AttentionShape {
 	readonly window: number;
 }
 
-/** How a workgroup's threads share a block of queries: `lines` × `columns` threads, each with `rows` queries. */
+/**
+ * How a workgroup's threads share a block of queries: `lines` × `columns` threads, each with `rows` queries. With one
+ * column and one row, threads work by themselves and never wait: software drivers take minutes to compile anything else.
+ */
 export interface AttentionTile {
 	readonly lines: number;
 	readonly columns: number;
@@ -29,8 +32,7 @@ export interface AttentionTile {
 const KEYS = 4;
 
 export function attentionTile(info: { readonly software: boolean }, d_head: number): AttentionTile {
-	// More rows would take a CPU seconds to compile.
-	if (info.software) return { lines: 2, columns: 4, rows: 2 };
+	if (info.software) return { lines: 8, columns: 1, rows: 1 };
 	// A thread's part of the result stays in registers.
 	return { lines: 8, columns: 8, rows: d_head > 128 ? 2 : 4 };
 }
@@ -45,28 +47,84 @@ export function blockRows({ lines, rows }: AttentionTile): number {
  * stride], k and v [rows, keyStride], out [rows, stride]. Grid: blocks × heads.
  */
 export function attendBlocks(shape: AttentionShape, tile: AttentionTile): string {
-	const { d_head, group, stride, keyStride, scale, softcap, window } = shape;
-	const { lines, columns, rows } = tile;
-	const lane = d_head % 4 === 0 ? 4 : d_head % 2 === 0 ? 2 : 1;
-	const type = lane === 1 ? "f32" : `vec${lane}f`;
-	const lanes = d_head / lane;
-	const perThread = Math.ceil(lanes / columns);
-	const keys = KEYS * columns;
-	const product = (a: string, b: string) => (lane === 1 ? `${a} * ${b}` : `dot(${a}, ${b})`);
-	const eachRow = (text: (i: number) => string) => unroll(rows, text);
-	const eachLane = (text: (j: number) => string) => unroll(perThread, text);
-	const within = (j: number, text: string) =>
-		(j + 1) * columns <= lanes ? text : `if (column + ${j * columns}u < ${lanes}u) { ${text} }`;
+	return tile.columns * tile.rows === 1 ? alone(shape, tile.lines) : shared(shape, tile);
+}
+
+/** Each thread has a query of its own. */
+function alone(shape: AttentionShape, lines: number): string {
+	const { stride, keyStride, group, window } = shape;
+	const { lane, type, lanes } = lanesOf(shape);
 	return /* wgsl */ `
+${bindings(type)}
+@compute @workgroup_size(${lines})
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) line: u32) {
+	let block = blocks[group.x];
+	if (line >= block.y) { return; }
+	let position = block.w + line;
+	let from_ = (block.x + line) * ${stride / lane}u + group.y * ${lanes}u;
+	let key_at = group.y / ${group}u * ${lanes}u;
+	// A number of loops that the compiler does not know: it would write them all out, and take seconds for it.
+	let lanes = select(${lanes}u, 0u, block.y == 0u);
+	var top = LOWEST;
+	var total = 0.0;
+	var sums: array<${type}, ${lanes}>;
+	for (var key = ${window > 0 ? `position + 1u - min(position + 1u, ${window}u)` : "0u"}; key <= position; key++) {
+		let at = (block.z + key) * ${keyStride / lane}u + key_at;
+		var score = 0.0;
+		for (var d = 0u; d < lanes; d++) { score += ${product(lane, "q[from_ + d]", "k[at + d]")}; }
+		score = ${scored(shape, "score")};
+		let before = top;
+		top = max(top, score);
+		let fade = exp(before - top);
+		let weight = exp(score - top);
+		total = total * fade + weight;
+		for (var d = 0u; d < lanes; d++) { sums[d] = sums[d] * fade + weight * v[at + d]; }
+	}
+	for (var d = 0u; d < lanes; d++) { out[from_ + d] = sums[d] / total; }
+}
+`;
+}
+
+/** Numbers that are read at a time: as many as a head divides into. */
+function lanesOf({ d_head }: AttentionShape) {
+	const lane = d_head % 4 === 0 ? 4 : d_head % 2 === 0 ? 2 : 1;
+	return { lane, type: lane === 1 ? "f32" : `vec${lane}f`, lanes: d_head / lane };
+}
+
+function product(lane: number, a: string, b: string): string {
+	return lane === 1 ? `${a} * ${b}` : `dot(${a}, ${b})`;
+}
+
+function scored({ scale, softcap }: AttentionShape, sum: string): string {
+	const scaled = `${sum} * ${literal(scale)}`;
+	return softcap > 0 ? `${literal(softcap)} * tanh(${scaled} / ${literal(softcap)})` : scaled;
+}
+
+const bindings = (type: string) => /* wgsl */ `
 @group(0) @binding(0) var<storage, read> blocks: array<vec4u>;
 @group(0) @binding(1) var<storage, read> q: array<${type}>;
 @group(0) @binding(2) var<storage, read> k: array<${type}>;
 @group(0) @binding(3) var<storage, read> v: array<${type}>;
 @group(0) @binding(4) var<storage, read_write> out: array<${type}>;
+const LOWEST = -1e30;
+`;
+
+/** Threads of a line share its queries: each scores some keys, and sums some columns of the values. */
+function shared(shape: AttentionShape, tile: AttentionTile): string {
+	const { group, stride, keyStride, window } = shape;
+	const { lines, columns, rows } = tile;
+	const { lane, type, lanes } = lanesOf(shape);
+	const perThread = Math.ceil(lanes / columns);
+	const keys = KEYS * columns;
+	const eachRow = (text: (i: number) => string) => unroll(rows, text);
+	const eachLane = (text: (j: number) => string) => unroll(perThread, text);
+	const within = (j: number, text: string) =>
+		(j + 1) * columns <= lanes ? text : `if (column + ${j * columns}u < ${lanes}u) { ${text} }`;
+	return /* wgsl */ `
+${bindings(type)}
 var<workgroup> weights: array<f32, ${lines * rows * keys}>;
 var<workgroup> largest: array<f32, ${lines * rows * columns}>;
 var<workgroup> sums: array<f32, ${lines * rows * columns}>;
-const LOWEST = -1e30;
 
 @compute @workgroup_size(${lines * columns})
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) thread: u32) {
@@ -99,14 +157,13 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) th
 			${unroll(KEYS, (t) => `let k${t} = k[at${t} + d];`)}
 			${eachRow(
 				(i) => `{ let mine = q[from${i} + d];
-				${unroll(KEYS, (t) => `score${i}_${t} += ${product("mine", `k${t}`)};`)} }`,
+				${unroll(KEYS, (t) => `score${i}_${t} += ${product(lane, "mine", `k${t}`)};`)} }`,
 			)}
 		}
 		${eachRow(
 			(i) => `
 		${unroll(KEYS, (t) => {
-			const scaled = `score${i}_${t} * ${literal(scale)}`;
-			const capped = softcap > 0 ? `${literal(softcap)} * tanh(${scaled} / ${literal(softcap)})` : scaled;
+			const capped = scored(shape, `score${i}_${t}`);
 			const outside = window > 0 ? ` || key${t} + ${window}u <= position${i}` : "";
 			return `let hidden${i}_${t} = key${t} > position${i}${outside};
 		score${i}_${t} = select(${capped}, LOWEST, hidden${i}_${t});`;

@@ -5,6 +5,7 @@ import { MAX_K } from "../../kernels/topk-parts.ts";
 import { MAX_BLOCKS, MAX_SCALARS, MAX_TERMS } from "../../kernels/wgsl.ts";
 import type { LossTerm, Size, TrainingSpec } from "../architecture.ts";
 import { usageError } from "../errors.ts";
+import { digitBytes } from "../gpu/select.ts";
 import { largest } from "../schedule.ts";
 import { ARCHETYPAL, microRows, type StepShape } from "./plan.ts";
 
@@ -42,10 +43,17 @@ export function checkSpec(spec: TrainingSpec, shape: StepShape, gpu: Pick<Gpu, "
 	const perBatch = loss.find(({ select }) => select.kind === "feature_topk");
 	if (perBatch) {
 		if (!spec.allocation) refuse(`${perBatch.name}: feature_topk needs an allocation`);
-		const { chunkRows, rows } = planLayout(shape as StepShape & { d_out: number }, gpu.maxBinding);
-		if (chunkRows < rows && microRows(shape) === rows) {
+		const layout = planLayout(shape as StepShape & { d_out: number }, gpu.maxBinding);
+		const { chunkRows, rows } = layout;
+		const atOnce = microRows(shape) === rows;
+		if (atOnce && chunkRows < rows) {
 			refuse(
 				`${perBatch.name}: all pre-activations of a batch have to fit in memory at once: use batches, or micro-batches, of ${chunkRows} rows`,
+			);
+		}
+		if (!atOnce && digitBytes(layout) > gpu.maxBinding) {
+			refuse(
+				`${perBatch.name}: bounds of ${shape.d_sae} latents can't be counted in micro-batches on this device`,
 			);
 		}
 	}

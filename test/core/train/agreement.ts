@@ -16,6 +16,8 @@ import {
 
 export interface Case extends Family {
 	readonly rows: number;
+	/** Rows that are computed at a time. */
+	readonly microRows?: number;
 	readonly steps?: number;
 	readonly settings?: Partial<StepSettings>;
 	readonly format?: "float32" | "float16";
@@ -69,6 +71,7 @@ export async function expectAgreement(gpu: Gpu, given: Case): Promise<void> {
 		d_out: separate ? sizes.d_out : undefined,
 		d_sae: sizes.d_sae,
 		rows,
+		microRows: given.microRows,
 		format,
 		clip: (given.settings?.clip ?? 0) > 0,
 		tilted: tilt > 0,

@@ -59,6 +59,20 @@ describe("other selections, in chunks and shards", () => {
 	});
 });
 
+test("a batch's selection in micro-batches that take several chunks each", async () => {
+	const given = {
+		...families({ d_in: 18, d_out: 18, d_sae: 700 }).batch_topk!,
+		rows: 278,
+		microRows: 139,
+		steps: 2,
+	};
+	const limit = 128 * 768 * 4;
+	expect(planLayout({ d_in: 18, d_sae: 700, rows: given.microRows }, limit)).toMatchObject({
+		chunkRows: 128,
+	});
+	await expectAgreement(withLimit(limit), given);
+});
+
 test("a matrix that no shard holds a tile of is refused", () => {
 	expect(() => withLimit(128 * 32 * 8 - 1).buffer("big", 2 ** 20)).toThrow("this device allows 0 MiB");
 	expect(() => planLayout({ d_in: 17, d_sae: 100, rows: 1 }, 128 * 32 * 8 - 1)).toThrow("d_in 17");

@@ -31,19 +31,24 @@ beforeAll(async () => {
 });
 afterAll(() => gpu.close());
 
-test.each(["batch_topk", "relu"])(
-	"of %s is near what a step takes",
-	async (name) => {
+test.each([
+	["batch_topk", 256],
+	["relu", 256],
+	["batch_topk", 100],
+] as const)(
+	"of %s is near what a step takes, %d rows at a time",
+	async (name, microRows) => {
 		const { spec } = families(SIZES)[name]!;
+		const shape = { ...SHAPE, microRows };
 		const random = randomStream(5);
 		const rows = Float32Array.from({ length: SHAPE.rows * SHAPE.d_in }, () => random() - 0.5);
 		const before = alive;
-		const step = await TrainStep.create(gpu, spec, SHAPE);
+		const step = await TrainStep.create(gpu, spec, shape);
 		step.restore(initialise(spec, SIZES, { inputs: rows, targets: rows }, 0), 1e6);
 		step.run({ inputs: rows }, SETTINGS, true);
 		await step.report();
 		const taken = alive - before;
-		const estimate = trainingBytes(gpu, spec, SHAPE);
+		const estimate = trainingBytes(gpu, spec, shape);
 		step.close();
 		expect(estimate / taken).toBeGreaterThan(0.9);
 		expect(estimate / taken).toBeLessThan(1.3);
@@ -58,6 +63,20 @@ test("grows with all sizes", () => {
 	expect(trainingBytes(gpu, spec, { ...SHAPE, rows: 512 })).toBeGreaterThan(1.5 * base);
 	expect(trainingBytes(gpu, spec, { ...SHAPE, averaged: true }) - base).toBeGreaterThan(2 * 64 * 2048 * 4);
 	expect(trainingBytes(gpu, families(SIZES).topk!.spec, SHAPE)).toBeLessThan(base / 2);
+});
+
+test("is bounded by the rows at a time, but for a few figures for each row and the gradients", () => {
+	for (const name of ["batch_topk", "relu", "feature_topk"]) {
+		const { spec } = families(SIZES)[name]!;
+		const few = trainingBytes(gpu, spec, { ...SHAPE, microRows: 128 });
+		const more = trainingBytes(gpu, spec, { ...SHAPE, microRows: 128, rows: 4096 });
+		expect(more - few).toBeLessThan(4096 * 64);
+		expect(more).toBeLessThan(trainingBytes(gpu, spec, { ...SHAPE, rows: 4096 }) / 4);
+	}
+	const { spec } = families(SIZES).topk!;
+	const gradients = 2 * 64 * 2048 * 4;
+	const once = trainingBytes(gpu, spec, { ...SHAPE, rows: 128 });
+	expect(trainingBytes(gpu, spec, { ...SHAPE, rows: 129, microRows: 128 }) - once).toBeGreaterThan(gradients);
 });
 
 test("refuses what can't be trained", () => {

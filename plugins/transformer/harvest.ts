@@ -67,12 +67,14 @@ async function emitted(
 /** Submits contexts, as many at a time as the model takes. */
 async function* passes(core: Core, job: Harvest, model: Transformer): AsyncGenerator<Pass> {
 	let skip = job.start;
+	let left = job.limit;
 	let group: Context[] = [];
 	let held = 0;
 	for await (const context of job.contexts) {
 		const given = context.tokens.reduce((sum, token) => sum + (job.drop.has(token) ? 0 : 1), 0);
 		if (group.length === 0 && given * job.output.perToken <= skip) {
 			skip -= given * job.output.perToken;
+			left -= given * job.output.perToken;
 			continue;
 		}
 		if (held + context.tokens.length > model.rows) {
@@ -83,6 +85,9 @@ async function* passes(core: Core, job: Harvest, model: Transformer): AsyncGener
 		}
 		group.push(context);
 		held += context.tokens.length;
+		left -= given * job.output.perToken;
+		// What comes after the limit is not run.
+		if (left <= 0) break;
 	}
 	if (group.length > 0) yield await submit(model, group, job, skip);
 	else if (skip > 0) throw core.usageError(`--start ${job.start}: there are only ${job.start - skip} rows`);

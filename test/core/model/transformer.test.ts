@@ -137,7 +137,7 @@ test("goes only as far as it must, with only the layers that it needs", async ()
 	expect(difference(found, reference(CONFIGS.gpt2, tensors).get("blocks.0.hook_resid_post")!)).toBeLessThan(
 		3e-6,
 	);
-	expect(model.run(BATCH, new Map([["blocks.1.hook_resid_post", () => {}]]))).rejects.toThrow(
+	await expect(model.run(BATCH, new Map([["blocks.1.hook_resid_post", () => {}]]))).rejects.toThrow(
 		"was opened without what it needs",
 	);
 	model.close();

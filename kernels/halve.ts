@@ -33,8 +33,8 @@ export interface HalveShape {
 }
 
 /**
- * Bindings: uniform { first fact, rows, width / 4, half width / 4 }, source [rows, width], halves [rows, half width],
- * facts [rows] (inverse of the row's scale, norm of the original), largest norm's bits. One workgroup per row.
+ * Bindings: uniform { first row of scales and norms, rows, width / 4, half width / 4 }, source [rows, width], halves
+ * [rows, half width], inverse of each row's scale, norm of each original, largest norm's bits. One workgroup per row.
  */
 export function halveRows({ rows }: HalveShape): string {
 	return /* wgsl */ `
@@ -44,8 +44,9 @@ struct Place { first: u32, rows: u32, pitch: u32, half_pitch: u32 }
 @group(0) @binding(0) var<uniform> place: Place;
 @group(0) @binding(1) var<storage, read> source: array<vec4f>;
 @group(0) @binding(2) var<storage, read_write> halves: array<vec2u>;
-@group(0) @binding(3) var<storage, read_write> facts: array<vec2f>;
-@group(0) @binding(4) var<storage, read_write> largest: atomic<u32>;
+@group(0) @binding(3) var<storage, read_write> scale: array<f32>;
+@group(0) @binding(4) var<storage, read_write> norm: array<f32>;
+@group(0) @binding(5) var<storage, read_write> largest: atomic<u32>;
 var<workgroup> biggest: atomic<u32>;
 
 @compute @workgroup_size(${THREADS})
@@ -62,18 +63,19 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
 		extent = max(extent, max(max(size.x, size.y), max(size.z, size.w)));
 	}
 	atomicMax(&biggest, bitcast<u32>(extent));
-	let norm = sqrt(workgroup_sum(thread, square));
+	let length = sqrt(workgroup_sum(thread, square));
 	// 2^e is at most the largest element; nothing is scaled beyond what float32 can undo.
 	let e = clamp(i32(atomicLoad(&biggest) >> 23u) - 127, -100, 100);
-	let scale = bitcast<f32>(u32(135 - e) << 23u);
+	let factor = bitcast<f32>(u32(135 - e) << 23u);
 	for (var column = thread; column < place.half_pitch; column += ${THREADS}u) {
 		var value = vec4f();
-		if (column < place.pitch) { value = source[base + column] * scale; }
+		if (column < place.pitch) { value = source[base + column] * factor; }
 		halves[row * place.half_pitch + column] = vec2u(pack2x16float(value.xy), pack2x16float(value.zw));
 	}
 	if (thread == 0u) {
-		facts[place.first + row] = vec2f(bitcast<f32>(u32(119 + e) << 23u), norm);
-		${rows === "inputs" ? "if (row == 0u) { atomicStore(&largest, 0u); }" : "atomicMax(&largest, bitcast<u32>(norm));"}
+		scale[place.first + row] = bitcast<f32>(u32(119 + e) << 23u);
+		norm[place.first + row] = length;
+		${rows === "inputs" ? "if (row == 0u) { atomicStore(&largest, 0u); }" : "atomicMax(&largest, bitcast<u32>(length));"}
 	}
 }
 `;

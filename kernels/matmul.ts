@@ -51,6 +51,15 @@ export function encoderProduct(tile: Tile, maximaOf: MaximaOf = "value"): string
 	return tiled(tile, header(maximaOf));
 }
 
+/**
+ * The same of the dead latents' encoders alone, gathered (gather-dead.ts): tiles past their number are left out.
+ * Bindings: uniform { first row of xc, first place, width / 4, stride / 4 }, xc, a shard of gathered W_enc, gathered
+ * b_enc, pre [rows, stride], list { count, latents… }.
+ */
+export function deadProduct(tile: Tile): string {
+	return tiled(tile, DEAD_HEADER);
+}
+
 /** What becomes of a product A · Bᵀ: it is the result, is added to it, or is taken from another array. */
 export type ProductUse = "set" | "add" | "subtract";
 
@@ -77,11 +86,8 @@ struct Place { row: u32, latent: u32, pitch: u32, stride: u32 }
 @group(0) @binding(3) var<storage, read> b_enc: array<vec4f>;
 @group(0) @binding(4) var<storage, read_write> pre: array<vec4f>;
 @group(0) @binding(5) var<storage, read_write> maxima: array<f32>;
-${storePreActivation(maximaOf)}
-`;
 
-/** Four products become pre-activations of neighbouring latents, and their largest. */
-export const storePreActivation = (maximaOf: MaximaOf) => /* wgsl */ `
+fn skipped(first: u32) -> bool { return false; }
 fn store(row: u32, shard_latent: u32, product: vec4f) {
 	let column = (place.latent + shard_latent) / 4u;
 	let value = product + b_enc[column];
@@ -89,6 +95,22 @@ fn store(row: u32, shard_latent: u32, product: vec4f) {
 	pre[at] = value;
 	let size = ${maximaOf === "value" ? "value" : "abs(value)"};
 	maxima[at] = max(max(size.x, size.y), max(size.z, size.w));
+}
+`;
+
+const DEAD_HEADER = /* wgsl */ `
+struct Place { row: u32, latent: u32, pitch: u32, stride: u32 }
+@group(0) @binding(0) var<uniform> place: Place;
+@group(0) @binding(1) var<storage, read> xc: array<vec4f>;
+@group(0) @binding(2) var<storage, read> w_enc: array<vec4f>;
+@group(0) @binding(3) var<storage, read> b_enc: array<vec4f>;
+@group(0) @binding(4) var<storage, read_write> pre: array<vec4f>;
+@group(0) @binding(5) var<storage, read> list: array<u32>;
+
+fn skipped(first: u32) -> bool { return place.latent + first >= list[0]; }
+fn store(row: u32, shard_place: u32, product: vec4f) {
+	let column = (place.latent + shard_place) / 4u;
+	pre[row * place.stride + column] = product + b_enc[column];
 }
 `;
 
@@ -101,6 +123,7 @@ struct Place { row: u32, latent: u32, pitch: u32, stride: u32 }
 @group(0) @binding(3) var<storage, read_write> out: array<vec4f>;
 ${use === "subtract" ? "@group(0) @binding(4) var<storage, read> minuend: array<vec4f>;" : ""}
 
+fn skipped(first: u32) -> bool { return false; }
 fn store(row: u32, latent: u32, product: vec4f) {
 	let column = latent / 4u;
 	if (column >= place.stride) { return; }
@@ -116,6 +139,7 @@ function direct(tile: Tile, head: string): string {
 ${head}
 @compute @workgroup_size(${tile.latents / 4}, ${tile.rows / threadRows})
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u) {
+	if (skipped(group.x * ${tile.latents}u)) { return; }
 	let row = group.y * ${tile.rows}u + local.y * ${threadRows}u;
 	let latent = group.x * ${tile.latents}u + local.x * 4u;
 	let depth = place.pitch;
@@ -179,6 +203,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
 	let place_in_band = number % (${BAND}u * groups.x);
 	let first_row = (band + place_in_band % band_rows) * ${rows}u;
 	let first_latent = (place_in_band / band_rows) * ${latents}u;
+	if (skipped(first_latent)) { return; }
 	let column = thread % ${columns}u;
 	let line = thread / ${columns}u;
 	${unroll(threadRows, (i) => unroll(latentRuns, (j) => `var ${acc(i, j)} = vec4f();`))}

@@ -3,6 +3,7 @@
  * latent that could be among the k largest is put on a list, computed again in float32, and ranked by that. A row
  * whose list has no room for them all is computed again as a whole.
  */
+import { SUMMARY } from "./tensor-product.ts";
 import {
 	CHUNK,
 	candidateRoom,
@@ -17,29 +18,31 @@ import {
 } from "./topk-parts.ts";
 import { GROUP_INDEX, literal, STEP_PARAMS } from "./wgsl.ts";
 
+/** Rows that are looked through by the summaries of a product of halves. */
+export type SummarisedTopK = Pick<TopKShape, "maxK" | "threads" | "magnitude">;
+
 /**
- * Bindings: step uniform, chunk uniform (topk-parts.ts), pre, then `maxima` or the list as for `selectTopK`, facts of
- * rows (halve.ts), the largest norm of a latent's encoder as its bits, candidates [rows, room], their span [rows], and
- * whether a row has to be computed as a whole [rows]. `error`: largest distance of a pre-activation from the true one,
- * in units of the norms' product. One workgroup per row.
+ * Bindings: step uniform, chunk uniform (topk-parts.ts), summaries [rows, stride / 4], norms of rows, the largest norm of
+ * a latent's encoder as its bits, candidates [rows, room], their span [rows], and whether a row has to be computed as a
+ * whole [rows]. `error`: largest distance of a pre-activation from the true one, in units of the norms' product. One
+ * workgroup per row.
  */
-export function listCandidates(shape: TopKShape, error: number): string {
-	const { threads, scan } = shape;
+export function listCandidates(given: SummarisedTopK, error: number): string {
+	const shape = { ...given, scan: "summaries" } as const;
+	const { threads } = shape;
 	const room = candidateRoom(shape);
 	return /* wgsl */ `
 ${STEP_PARAMS}
 ${GROUP_INDEX}
 ${CHUNK}
 @group(0) @binding(0) var<uniform> step: Step;
-@group(0) @binding(2) var<storage, read> pre: array<f32>;
-@group(0) @binding(3) var<storage, read> ${scan === "dead" ? "list: array<u32>" : "maxima: array<f32>"};
-@group(0) @binding(4) var<storage, read> row_facts: array<vec2f>;
-@group(0) @binding(5) var<storage, read> largest: array<u32>;
-@group(0) @binding(6) var<storage, read_write> listed: array<u32>;
-@group(0) @binding(7) var<storage, read_write> listed_span: array<vec2u>;
-@group(0) @binding(8) var<storage, read_write> whole: array<u32>;
-${keyFunction(shape)}
-${latentFunctions(shape)}
+@group(0) @binding(2) var<storage, read> summaries: array<u32>;
+@group(0) @binding(3) var<storage, read> row_norm: array<f32>;
+@group(0) @binding(4) var<storage, read> largest: array<u32>;
+@group(0) @binding(5) var<storage, read_write> listed: array<u32>;
+@group(0) @binding(6) var<storage, read_write> listed_span: array<vec2u>;
+@group(0) @binding(7) var<storage, read_write> whole: array<u32>;
+${SUMMARY}
 ${counters(threads)}
 ${candidates(shape)}
 ${shortlist(shape, true)}
@@ -50,15 +53,10 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
 	let row = chunk.first_row + chunk_row;
 	if (chunk_row >= chunk.rows || row >= step.rows) { return; }
 	let first = chunk_row * ${room}u;
-	let n = count();
 	let k = min(step.k[chunk.term / 4u][chunk.term % 4u], chunk.room);
-	if (n == 0u) {
-		if (thread == 0u) { listed_span[chunk_row] = vec2u(first, first); whole[chunk_row] = 0u; }
-		return;
-	}
 	// The k-th largest may have been rounded up, and what is as large down.
-	let margin = ${literal(2 * error)} * row_facts[row].y * bitcast<f32>(largest[0]);
-	let found = shortlist(thread, chunk_row, chunk_row * chunk.stride, n, k, margin);
+	let margin = ${literal(2 * error)} * row_norm[row] * bitcast<f32>(largest[0]);
+	let found = shortlist(thread, chunk_row, 0u, chunk.d_sae, k, margin);
 	let fits = found <= ${room}u;
 	for (var c = thread; fits && c < found; c += ${threads}u) { listed[first + c] = candidate_index[c]; }
 	if (thread == 0u) {
@@ -102,10 +100,11 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
 
 /**
  * Bindings: step uniform, chunk uniform, pre, candidates, their products with the row, their span, whole [rows], b_enc,
- * index, value, span; and with `dead` the list. One workgroup per row; entries as of `selectTopK`.
+ * index, value, span. One workgroup per row; entries as of `selectTopK`.
  */
-export function rankListed(shape: TopKShape): string {
-	const { threads, scan, magnitude = false } = shape;
+export function rankListed(given: SummarisedTopK): string {
+	const shape = { ...given, scan: "summaries" } as const;
+	const { threads, magnitude = false } = shape;
 	return /* wgsl */ `
 ${STEP_PARAMS}
 ${GROUP_INDEX}
@@ -120,7 +119,6 @@ ${CHUNK}
 @group(0) @binding(8) var<storage, read_write> out_index: array<u32>;
 @group(0) @binding(9) var<storage, read_write> out_value: array<f32>;
 @group(0) @binding(10) var<storage, read_write> span: array<vec2u>;
-${scan === "dead" ? "@group(0) @binding(11) var<storage, read> list: array<u32>;" : ""}
 ${keyFunction(shape)}
 ${latentFunctions(shape)}
 ${counters(threads)}

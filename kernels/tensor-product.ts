@@ -1,10 +1,10 @@
 /**
  * The encoder product on tensor cores: operands in float16, sums in float32. What it gives is off by up to
  * {@link ./halve.ts}'s bound, so that it only serves to find the few latents whose pre-activations matter; those are
- * computed again in float32.
+ * computed again in float32. So it keeps no pre-activations, but a summary of every four neighbours.
  */
 import { HALF_DEPTH } from "./halve.ts";
-import { type MaximaOf, storePreActivation } from "./matmul.ts";
+import { GROUP, type MaximaOf } from "./matmul.ts";
 import { unroll } from "./wgsl.ts";
 
 /** A product of halved rows, and how many rows and latents a workgroup makes of it. */
@@ -13,31 +13,49 @@ export interface HalfProduct {
 	readonly latents: number;
 	/**
 	 * Bindings: uniform { first row of x, first latent, half width / 4, stride / 4 }, x's halves [rows, half width], the
-	 * halves of a shard of W_enc [latents, half width], facts of rows and of latents (halve.ts), b_enc, pre [rows,
-	 * stride], maxima [rows, stride / 4].
+	 * halves of a shard of W_enc [latents, half width], inverse scales of rows and of latents (halve.ts), b_enc,
+	 * summaries [rows, stride / 4].
 	 */
 	code(maximaOf: MaximaOf): string;
 }
 
-/** Bindings of a {@link HalfProduct}, and `finish` for four sums of neighbouring latents. */
+/**
+ * A summary of four pre-activations in 32 bits: the largest as a float32 whose last seven bits were rounded up, which
+ * of the four it is, and in 31sts of it a bound that the others keep below. 0: none is positive.
+ */
+export const SUMMARY = /* wgsl */ `
+const SUMMARY_VALUE = 0xffffff80u;
+const SUMMARY_PARTS = 31.0;
+fn summary(v: vec4f) -> u32 {
+	let left = max(v.x, v.y);
+	let right = max(v.z, v.w);
+	let most = max(left, right);
+	if (most <= 0.0) { return 0u; }
+	let low = select(min(v.z, v.w), min(v.x, v.y), left >= right);
+	let next = max(max(min(left, right), low), 0.0);
+	let parts = min(u32(next * (SUMMARY_PARTS / most) + 1.0), 31u);
+	let which = select(select(3u, 2u, v.z >= v.w), select(1u, 0u, v.x >= v.y), left >= right);
+	return ((bitcast<u32>(most) + 0x7fu) & SUMMARY_VALUE) | (parts << 2u) | which;
+}
+fn summary_others(word: u32) -> f32 { return bitcast<f32>(word & SUMMARY_VALUE) * (f32((word >> 2u) & 31u) / SUMMARY_PARTS); }
+`;
+
+/** How far the value of a summary is above the largest of the four, at the most: a share of it. */
+export const SUMMARY_ERROR = 2 ** -16;
+
+/** The bindings of a {@link HalfProduct}, and what becomes of pre-activations. */
 export function halfHeader(maximaOf: MaximaOf, element: string): string {
 	return /* wgsl */ `
 struct Place { row: u32, latent: u32, pitch: u32, stride: u32 }
 @group(0) @binding(0) var<uniform> place: Place;
 @group(0) @binding(1) var<storage, read> x_half: array<${element}>;
 @group(0) @binding(2) var<storage, read> w_half: array<${element}>;
-@group(0) @binding(3) var<storage, read> row_facts: array<vec2f>;
-@group(0) @binding(4) var<storage, read> latent_facts: array<vec2f>;
+@group(0) @binding(3) var<storage, read> row_scale: array<f32>;
+@group(0) @binding(4) var<storage, read> latent_scale: array<vec4f>;
 @group(0) @binding(5) var<storage, read> b_enc: array<vec4f>;
-@group(0) @binding(6) var<storage, read_write> pre: array<vec4f>;
-@group(0) @binding(7) var<storage, read_write> maxima: array<f32>;
-${storePreActivation(maximaOf)}
-
-fn finish(row: u32, shard_latent: u32, sums: vec4f) {
-	let at = place.latent + shard_latent;
-	let latents = vec4f(latent_facts[at].x, latent_facts[at + 1u].x, latent_facts[at + 2u].x, latent_facts[at + 3u].x);
-	store(row, shard_latent, sums * row_facts[place.row + row].x * latents);
-}
+@group(0) @binding(6) var<storage, read_write> summaries: array<u32>;
+${SUMMARY}
+fn summarise(pre: vec4f) -> u32 { return summary(${maximaOf === "value" ? "pre" : "abs(pre)"}); }
 `;
 }
 
@@ -45,6 +63,8 @@ fn finish(row: u32, shard_latent: u32, sums: vec4f) {
 const PAD = 8;
 /** The matrices that the hardware multiplies. */
 const SIDE = 16;
+/** Elements of float16 that a thread moves at a time. */
+const MOVED = 8;
 
 export interface TensorTile {
 	readonly rows: number;
@@ -56,12 +76,13 @@ export interface TensorTile {
 	readonly band: number;
 }
 
+/** Fastest of two dozen on an H200. */
 export const TENSOR_TILE: TensorTile = {
 	rows: 128,
 	latents: 128,
 	subgroupRows: 64,
 	subgroupLatents: 64,
-	band: 8,
+	band: 32,
 };
 
 /** Threads of a subgroup on the devices that have these matrices. */
@@ -72,6 +93,10 @@ export function tensorProduct(tile: TensorTile): HalfProduct {
 	return { rows: tile.rows, latents: tile.latents, code: (maximaOf) => tensorCode(tile, maximaOf) };
 }
 
+/**
+ * Tiles of both operands are staged through workgroup memory in units of sixteen bytes. Sums leave through the same
+ * memory, sixteen rows of a subgroup at a time, for no thread knows which elements of a matrix it holds.
+ */
 function tensorCode(tile: TensorTile, maximaOf: MaximaOf): string {
 	const { rows, latents, subgroupRows, subgroupLatents, band } = tile;
 	const across = latents / subgroupLatents;
@@ -79,32 +104,32 @@ function tensorCode(tile: TensorTile, maximaOf: MaximaOf): string {
 	const threads = subgroups * SUBGROUP;
 	const down = subgroupRows / SIDE;
 	const wide = subgroupLatents / SIDE;
-	const pitch = HALF_DEPTH + PAD;
-	const strip = subgroupLatents + 4;
-	const quads = HALF_DEPTH / 8;
-	const stage = (to: string, from: string, first: string, extent: number) =>
-		unroll(
-			(extent * quads) / threads,
-			(i) => /* wgsl */ `{
-			let block = thread + ${i * threads}u;
-			let line = block / ${quads}u;
-			let quad = block % ${quads}u;
-			let eight = ${from}[(${first} + line) * pitch + k + quad];
-			let low = bitcast<vec4<f16>>(eight.xy);
-			let high = bitcast<vec4<f16>>(eight.zw);
-			let at = line * ${pitch}u + quad * 8u;
-			${unroll(4, (j) => `${to}[at + ${j}u] = low[${j}];`)}
-			${unroll(4, (j) => `${to}[at + ${j + 4}u] = high[${j}];`)}
-		}`,
-		);
+	// In units of workgroup memory.
+	const pitch = (HALF_DEPTH + PAD) / MOVED;
+	const depth = HALF_DEPTH / MOVED;
+	const step = SIDE / MOVED;
+	const strip = (subgroupLatents + 4) / 4;
+	const fours = subgroupLatents / GROUP;
+	const units = Math.max((rows + latents) * pitch, subgroups * SIDE * strip);
+	const moves = (extent: number) => (extent * depth) / threads;
+	const fetch = (name: string, from: string, first: string, extent: number) =>
+		unroll(moves(extent), (i) => {
+			const unit = `(thread + ${i * threads}u)`;
+			return `let ${name}${i} = ${from}[(${first} + ${unit} / ${depth}u) * pitch + k + ${unit} % ${depth}u];`;
+		});
+	const put = (name: string, first: number, extent: number) =>
+		unroll(moves(extent), (i) => {
+			const unit = `(thread + ${i * threads}u)`;
+			return `staged[${first}u + ${unit} / ${depth}u * ${pitch}u + ${unit} % ${depth}u] = ${name}${i};`;
+		});
+	const load = (side: "left" | "right", order: string, line: string, d: number) =>
+		`subgroupMatrixLoad<subgroup_matrix_${side}<f16, ${SIDE}, ${SIDE}>, ${order}>(&staged, (${line}) * ${pitch}u + ${d * step}u, ${pitch}u)`;
 	return /* wgsl */ `
 enable f16;
 enable subgroups;
 enable chromium_experimental_subgroup_matrix;
 ${halfHeader(maximaOf, "vec4u")}
-var<workgroup> x_tile: array<f16, ${rows * pitch}>;
-var<workgroup> w_tile: array<f16, ${latents * pitch}>;
-var<workgroup> strips: array<f32, ${subgroups * SIDE * strip}>;
+var<workgroup> staged: array<vec4u, ${units}>;
 
 @compute @workgroup_size(${threads})
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) thread: u32, @builtin(subgroup_id) subgroup: u32, @builtin(subgroup_invocation_id) lane: u32) {
@@ -118,18 +143,20 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
 	let left = subgroup % ${across}u * ${subgroupLatents}u;
 	let pitch = place.pitch / 2u;
 	${unroll(down, (i) => unroll(wide, (j) => `var sum${i}_${j}: subgroup_matrix_result<f32, ${SIDE}, ${SIDE}>;`))}
-	for (var k = 0u; k < pitch; k += ${quads}u) {
-		${stage("x_tile", "x_half", "place.row + first_row", rows)}
-		${stage("w_tile", "w_half", "first_latent", latents)}
+	for (var k = 0u; k < pitch; k += ${depth}u) {
+		${fetch("x", "x_half", "place.row + first_row", rows)}
+		${fetch("w", "w_half", "first_latent", latents)}
+		${put("x", 0, rows)}
+		${put("w", rows * pitch, latents)}
 		workgroupBarrier();
 		${unroll(
 			HALF_DEPTH / SIDE,
 			(d) => `{
-		${unroll(wide, (j) => `let b${j} = subgroupMatrixLoad<subgroup_matrix_right<f16, ${SIDE}, ${SIDE}>, col_major>(&w_tile, (left + ${j * SIDE}u) * ${pitch}u + ${d * SIDE}u, ${pitch}u);`)}
+		${unroll(wide, (j) => `let b${j} = ${load("right", "col_major", `${rows + j * SIDE}u + left`, d)};`)}
 		${unroll(
 			down,
 			(i) => `{
-			let a = subgroupMatrixLoad<subgroup_matrix_left<f16, ${SIDE}, ${SIDE}>, row_major>(&x_tile, (top + ${i * SIDE}u) * ${pitch}u + ${d * SIDE}u, ${pitch}u);
+			let a = ${load("left", "row_major", `${i * SIDE}u + top`, d)};
 			${unroll(wide, (j) => `sum${i}_${j} = subgroupMatrixMultiplyAccumulate(a, b${j}, sum${i}_${j});`)}
 		}`,
 		)}
@@ -137,18 +164,20 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
 		)}
 		workgroupBarrier();
 	}
-	// Sums leave through workgroup memory, for no thread knows which elements of a matrix it holds.
 	let own = subgroup * ${SIDE * strip}u;
+	let four = lane % ${fours}u;
+	let column = (place.latent + first_latent + left) / 4u + four;
+	let scales = latent_scale[column];
+	let bias = b_enc[column];
 	${unroll(
 		down,
 		(i) => /* wgsl */ `
-	${unroll(wide, (j) => `subgroupMatrixStore<row_major>(&strips, own + ${j * SIDE}u, sum${i}_${j}, ${strip}u);`)}
+	${unroll(wide, (j) => `subgroupMatrixStore<row_major>(&staged, own + ${j * (SIDE / 4)}u, sum${i}_${j}, ${strip}u);`)}
 	workgroupBarrier();
-	for (var block = lane; block < ${(SIDE * subgroupLatents) / 4}u; block += ${SUBGROUP}u) {
-		let line = block / ${subgroupLatents / 4}u;
-		let column = block % ${subgroupLatents / 4}u * 4u;
-		let at = own + line * ${strip}u + column;
-		finish(first_row + top + ${i * SIDE}u + line, first_latent + left + column, vec4f(strips[at], strips[at + 1u], strips[at + 2u], strips[at + 3u]));
+	for (var line = lane / ${fours}u; line < ${SIDE}u; line += ${SUBGROUP / fours}u) {
+		let row = first_row + top + ${i * SIDE}u + line;
+		let sums = bitcast<vec4f>(staged[own + line * ${strip}u + four]);
+		summaries[row * place.stride + column] = summarise(sums * (row_scale[place.row + row] * scales) + bias);
 	}
 	workgroupBarrier();`,
 	)}

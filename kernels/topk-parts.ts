@@ -1,5 +1,6 @@
 /** Pieces of WGSL that selections of the k largest of a row share: what to look at, whom to rank, and how. */
-import { POSITIVE_KEY, unroll } from "./wgsl.ts";
+import { SUMMARY_ERROR } from "./tensor-product.ts";
+import { literal, POSITIVE_KEY, unroll } from "./wgsl.ts";
 
 /** Largest k that the selection is built for. */
 export const MAX_K = 512;
@@ -14,9 +15,12 @@ export interface TopKShape {
 	readonly maxK: number;
 	/** Threads that share a row. */
 	readonly threads: number;
-	/** `maxima`: a maximum for every four latents is at hand; `dead`: only the latents of a list take part. */
-	readonly scan: "maxima" | "dead";
-	/** Latents are pairs of so many keys each: (i, j)'s value is key i's and key (keys + j)'s summed. Only with `dead`. */
+	/**
+	 * `maxima`: a maximum for every four latents is at hand; `summaries`: more of four is, but no pre-activation (see
+	 * tensor-product.ts); `dead`: only the latents of a list take part; `dead_only`: and the others have no pre-activations.
+	 */
+	readonly scan: "maxima" | "summaries" | "dead" | "dead_only";
+	/** Latents are pairs of so many keys each: (i, j)'s value is key i's and key (keys + j)'s summed. Only where dead ones are listed. */
 	readonly keys?: number | undefined;
 	/** Largest absolute values count, and keep their sign; the maxima are then of absolute values. */
 	readonly magnitude?: boolean;
@@ -46,13 +50,17 @@ export function keyFunction({ magnitude = false }: TopKShape): string {
 	return magnitude ? "fn key(value: f32) -> u32 { return bitcast<u32>(value) & 0x7fffffffu; }" : POSITIVE_KEY;
 }
 
-/** Names of what is looked through: `list` of latents or `maxima`, and `pre`, which kernels bind. */
+/**
+ * What is looked through: places in the list of dead latents, or all latents. `list` and `pre` are what kernels bind.
+ */
 export function latentFunctions({ scan, keys }: TopKShape): string {
-	const dead = scan === "dead";
+	const dead = scan === "dead" || scan === "dead_only";
+	const pair = `pre[base + latent(i) / ${keys}u] + pre[base + ${keys}u + latent(i) % ${keys}u]`;
+	const one = scan === "dead" ? "pre[base + latent(i)]" : "pre[base + i]";
 	return /* wgsl */ `
-fn pre_at(base: u32, latent: u32) -> f32 { return ${keys === undefined ? "pre[base + latent]" : `pre[base + latent / ${keys}u] + pre[base + ${keys}u + latent % ${keys}u]`}; }
 fn count() -> u32 { return ${dead ? "list[0]" : "chunk.d_sae"}; }
 fn latent(i: u32) -> u32 { return ${dead ? "list[1u + i]" : "i"}; }
+fn pre_at(base: u32, i: u32) -> f32 { return ${keys === undefined ? one : pair}; }
 `;
 }
 
@@ -66,7 +74,7 @@ fn clear_counters(thread: u32) {
 `;
 }
 
-/** Candidates in workgroup memory, in any order. */
+/** Candidates in workgroup memory, in any order: places as {@link latentFunctions} has them. */
 export function candidates(shape: TopKShape): string {
 	const room = candidateRoom(shape);
 	return /* wgsl */ `
@@ -85,7 +93,7 @@ export function shortlist(shape: TopKShape, margin: boolean): string {
 	const perThread = Math.max(1, (4 * roundedK(shape.maxK)) / threads);
 	const buckets = threads * perThread;
 	const room = candidateRoom(shape);
-	const dead = scan === "dead";
+	const dead = scan === "dead" || scan === "dead_only";
 	// Loads that a GPU has under way at a time; compilers for CPUs take long over such text and gain nothing.
 	const overlapped = threads > 32 ? 4 : 1;
 	const keyOf = (i: number) => `let u${i} = unit_key(chunk_row, base, i + ${i * buckets}u);`;
@@ -101,13 +109,23 @@ const NO_BOUND = 0xffffffffu;
 var<workgroup> candidate_count: atomic<u32>;
 var<workgroup> candidate_total: u32;
 
-// What the scan looks at first: a latent of the list, or the largest of four neighbours.
+// What the scan looks at first: a latent, or four neighbours.
 fn unit_key(chunk_row: u32, base: u32, i: u32) -> u32 {
-	return ${dead ? "key(pre_at(base, list[1u + i]))" : "key(maxima[chunk_row * (chunk.stride / 4u) + i])"};
+	return ${dead ? "key(pre_at(base, i))" : scan === "maxima" ? "key(maxima[chunk_row * (chunk.stride / 4u) + i])" : "summaries[chunk_row * (chunk.stride / 4u) + i]"};
 }
 
 fn offer_unit(base: u32, i: u32, unit: u32, bound: u32) {
-	${dead ? "offer(list[1u + i], unit, bound);" : "for (var j = i * 4u; j < i * 4u + 4u; j++) { offer(j, key(pre_at(base, j)), bound); }"}
+	${
+		dead
+			? "offer(i, unit, bound);"
+			: scan === "maxima"
+				? "for (var j = i * 4u; j < i * 4u + 4u; j++) { offer(j, key(pre_at(base, j)), bound); }"
+				: `// The others are known by a bound only.
+	let others = bitcast<u32>(summary_others(unit)) >= bound;
+	for (var j = 0u; j < 4u; j++) {
+		if (others || j == (unit & 3u)) { offer(i * 4u + j, bound, bound); }
+	}`
+	}
 }
 
 fn offer(index: u32, candidate: u32, bound: u32) {
@@ -145,7 +163,7 @@ fn shortlist(thread: u32, chunk_row: u32, base: u32, n: u32, k: u32${margin ? ",
 	}
 	${
 		margin
-			? `let low = bitcast<f32>(bound) - margin;
+			? `let low = bitcast<f32>(bound) * (1.0 - ${literal(2 * SUMMARY_ERROR)}) - margin;
 	// Also where either isn't a number.
 	let bounded = low > 0.0 && low < 1e38;
 	bound = select(NO_BOUND, bitcast<u32>(low), bounded);`
@@ -166,7 +184,7 @@ fn shortlist(thread: u32, chunk_row: u32, base: u32, n: u32, k: u32${margin ? ",
 
 /**
  * `rank_candidates`: writes the k largest of the `found` candidates by ascending index, and returns how many. `value`:
- * WGSL for the value of candidate `c`, latent `index`, of what begins at `base`.
+ * WGSL for the value of candidate `c`, place `index`, of what begins at `base`.
  */
 export function rankCandidates(shape: TopKShape, value: string): string {
 	const { threads } = shape;
@@ -194,7 +212,7 @@ fn rank_candidates(thread: u32, base: u32, first: u32, found: u32, k: u32) -> u3
 		for (var other = 0u; other < found; other++) {
 			place += select(0u, candidate_kept[other], candidate_index[other] < index);
 		}
-		out_index[first + place] = index;
+		out_index[first + place] = latent(index);
 		out_value[first + place] = ${value};
 	}
 	return kept;
@@ -216,7 +234,7 @@ fn select_slowly(thread: u32, base: u32, first: u32, n: u32, k: u32) -> u32 {
 	for (var round = 0u; round < 31u; round++) {
 		let probe = bound | (0x40000000u >> round);
 		var reach = 0u;
-		for (var i = thread; i < n; i += ${threads}u) { reach += select(0u, 1u, key(pre_at(base, latent(i))) >= probe); }
+		for (var i = thread; i < n; i += ${threads}u) { reach += select(0u, 1u, key(pre_at(base, i)) >= probe); }
 		if (reach > 0u) { atomicAdd(&counters[round], reach); }
 		workgroupBarrier();
 		if (atomicLoad(&counters[round]) >= k) { bound = probe; }
@@ -229,7 +247,7 @@ fn select_slowly(thread: u32, base: u32, first: u32, n: u32, k: u32) -> u32 {
 	above[thread] = 0u;
 	equal[thread] = 0u;
 	for (var i = from_; i < to; i++) {
-		let mine = key(pre_at(base, latent(i)));
+		let mine = key(pre_at(base, i));
 		if (mine > bound) { above[thread]++; }
 		if (mine == bound) { equal[thread]++; }
 	}
@@ -245,7 +263,7 @@ fn select_slowly(thread: u32, base: u32, first: u32, n: u32, k: u32) -> u32 {
 	}
 	place += min(equal_before, room);
 	for (var i = from_; i < to; i++) {
-		let mine = key(pre_at(base, latent(i)));
+		let mine = key(pre_at(base, i));
 		var keep = mine > bound;
 		if (mine == bound) {
 			keep = equal_before < room;
@@ -253,7 +271,7 @@ fn select_slowly(thread: u32, base: u32, first: u32, n: u32, k: u32) -> u32 {
 		}
 		if (keep) {
 			out_index[place] = latent(i);
-			out_value[place] = ${magnitude ? "pre_at(base, latent(i))" : "bitcast<f32>(mine)"};
+			out_value[place] = ${magnitude ? "pre_at(base, i)" : "bitcast<f32>(mine)"};
 			place++;
 		}
 	}

@@ -35,7 +35,7 @@ ${GROUP_INDEX}
 ${CHUNK}
 @group(0) @binding(0) var<uniform> step: Step;
 @group(0) @binding(2) var<storage, read> pre: array<f32>;
-@group(0) @binding(3) var<storage, read> ${scan === "dead" ? "list: array<u32>" : "maxima: array<f32>"};
+@group(0) @binding(3) var<storage, read> ${scan === "maxima" ? "maxima: array<f32>" : "list: array<u32>"};
 @group(0) @binding(4) var<storage, read_write> out_index: array<u32>;
 @group(0) @binding(5) var<storage, read_write> out_value: array<f32>;
 @group(0) @binding(6) var<storage, read_write> span: array<vec2u>;

@@ -3,20 +3,23 @@ import type { Gpu } from "../../kernels/gpu.ts";
 import { halfWidth, halveRows } from "../../kernels/halve.ts";
 import type { Layout } from "../../kernels/layout.ts";
 import { encoderProduct, GROUP, type MaximaOf, tileFor, tileGroups } from "../../kernels/matmul.ts";
-import { type Binding, type Dispatch, dispatch } from "../../kernels/program.ts";
+import { type Dispatch, dispatch } from "../../kernels/program.ts";
 import type { HalfProduct } from "../../kernels/tensor-product.ts";
 import type { ParameterStore } from "./parameters.ts";
 
 export interface Chunk {
-	/** Pre-activations [chunkRows, paddedKeys] of the rows from `firstRow`. */
+	/**
+	 * Pre-activations [chunkRows, paddedKeys] of the rows from `firstRow`. Where operands were halved there are none until
+	 * a selection makes those that it needs.
+	 */
 	readonly pre: GPUBuffer;
-	/** Their maxima over every four latents. */
-	readonly maxima: GPUBuffer;
+	/** Of every four latents: their maximum, or where operands were halved a summary (tensor-product.ts). */
+	readonly fours: GPUBuffer;
 	readonly firstRow: number;
 	/** Rows of the chunk, padding included. */
 	readonly chunkRows: number;
 	readonly product: readonly Dispatch[];
-	/** Set where the operands were halved, so that `pre` and `maxima` are only known to a margin. */
+	/** Set where the operands were halved, so that summaries are only true to a margin. */
 	readonly halved?: Halved;
 }
 
@@ -24,8 +27,8 @@ export interface Chunk {
 export interface Halved {
 	readonly input: GPUBuffer;
 	readonly parameters: ParameterStore;
-	/** Of the input's rows (see halve.ts). */
-	readonly rowFacts: GPUBuffer;
+	/** Norms of the input's rows. */
+	readonly norms: GPUBuffer;
 	/** The largest norm of a latent's encoder. */
 	readonly largest: GPUBuffer;
 }
@@ -47,7 +50,7 @@ export interface EncoderOptions {
 /** The dispatches of the product of some rows with a shard of W_enc. */
 type Product = (
 	place: { firstRow: number; rows: number; shard: number },
-	out: readonly GPUBuffer[],
+	out: Pick<Chunk, "pre" | "fours">,
 ) => Dispatch;
 
 /** The chunks of a batch, each with the dispatches that make its pre-activations. */
@@ -59,22 +62,22 @@ export function encoderChunks(gpu: Gpu, layout: Layout, options: EncoderOptions)
 	const product = halved?.product ?? wholeProduct(gpu, layout, options);
 	const room = () => ({
 		pre: floats("pre-activations", chunkRows * paddedKeys),
-		maxima: floats("pre-activation maxima", (chunkRows * paddedKeys) / GROUP),
+		fours: floats("pre-activations by fours", (chunkRows * paddedKeys) / GROUP),
 	});
 	let memory = room();
 	const chunks: Chunk[] = [];
 	for (let firstRow = 0; firstRow < layout.rows; firstRow += chunkRows) {
 		if (keep && firstRow > 0) memory = room();
-		const { pre, maxima } = memory;
+		const { pre, fours } = memory;
 		const rows = Math.min(chunkRows, layout.paddedRows - firstRow);
 		chunks.push({
 			pre,
-			maxima,
+			fours,
 			firstRow,
 			chunkRows: rows,
 			product: [
 				...(firstRow === 0 && halved ? halved.before : []),
-				...keyShards.map((_, shard) => product({ firstRow, rows, shard }, [pre, maxima])),
+				...keyShards.map((_, shard) => product({ firstRow, rows, shard }, memory)),
 			],
 			...(halved && { halved }),
 		});
@@ -94,7 +97,7 @@ function wholeProduct(gpu: Gpu, layout: Layout, options: EncoderOptions): Produc
 			gpu,
 			"encoder product",
 			code,
-			[place, input, parameters.W_enc.weights[shard]!, parameters.row("b_enc"), ...out],
+			[place, input, parameters.W_enc.weights[shard]!, parameters.row("b_enc"), out.pre, out.fours],
 			tileGroups(tile, rows, count),
 		);
 	};
@@ -105,31 +108,31 @@ function halve(gpu: Gpu, halfProduct: HalfProduct, layout: Layout, options: Enco
 	const { width, paddedRows, paddedKeys, keyShards } = layout;
 	const { input, parameters, maximaOf, floats, constants } = options;
 	const pitch = halfWidth(width);
-	const rowFacts = floats("facts of rows", paddedRows * 2);
-	const latentFacts = floats("facts of latents", paddedKeys * 2);
+	const [scales, norms] = [floats("scales of rows", paddedRows), floats("norms of rows", paddedRows)];
+	const latentScales = floats("scales of latents", paddedKeys);
+	const latentNorms = floats("norms of latents", paddedKeys);
 	const largest = floats("largest encoder norm", 1);
-	const rowsOf = (count: number) => floats("halves", (count * pitch) / 2);
-	const inputHalves = rowsOf(paddedRows);
-	const shards = keyShards.map(({ count }) => rowsOf(count));
-	const halves = (
-		label: string,
-		first: number,
-		rows: number,
-		from: Binding,
-		to: GPUBuffer,
-		facts: GPUBuffer,
-	) =>
+	const halves = (rows: number) => floats("halves", (rows * pitch) / 2);
+	const inputHalves = halves(paddedRows);
+	const shards = keyShards.map(({ count }) => halves(count));
+	const place = (first: number, rows: number) => constants(first, rows, width / 4, pitch / 4);
+	const { weights } = parameters.W_enc;
+	const before = [
 		dispatch(
 			gpu,
-			`halve ${label}`,
-			halveRows({ rows: label === "rows" ? "inputs" : "weights" }),
-			[constants(first, rows, width / 4, pitch / 4), from, to, facts, largest],
-			rows,
-		);
-	const before = [
-		halves("rows", 0, layout.rows, input, inputHalves, rowFacts),
+			"halve rows",
+			halveRows({ rows: "inputs" }),
+			[place(0, layout.rows), input, inputHalves, scales, norms, largest],
+			layout.rows,
+		),
 		...keyShards.map(({ start, count }, s) =>
-			halves("W_enc", start, count, parameters.W_enc.weights[s]!, shards[s]!, latentFacts),
+			dispatch(
+				gpu,
+				"halve W_enc",
+				halveRows({ rows: "weights" }),
+				[place(start, count), weights[s]!, shards[s]!, latentScales, latentNorms, largest],
+				count,
+			),
 		),
 	];
 	const code = halfProduct.code(maximaOf);
@@ -140,9 +143,9 @@ function halve(gpu: Gpu, halfProduct: HalfProduct, layout: Layout, options: Enco
 			gpu,
 			"encoder product",
 			code,
-			[place, inputHalves, shards[shard]!, rowFacts, latentFacts, parameters.row("b_enc"), ...out],
+			[place, inputHalves, shards[shard]!, scales, latentScales, parameters.row("b_enc"), out.fours],
 			tileGroups(halfProduct, rows, count),
 		);
 	};
-	return { before, product, input, parameters, rowFacts, largest };
+	return { before, product, input, parameters, norms, largest };
 }

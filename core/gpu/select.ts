@@ -33,7 +33,7 @@ import { packed } from "../../kernels/wgsl.ts";
 import type { Nesting, Selection } from "../architecture.ts";
 import { largest } from "../schedule.ts";
 import type { Chunk } from "./encoder.ts";
-import { rerankedTopK } from "./rerank.ts";
+import { deadTopK, rerankedTopK } from "./rerank.ts";
 
 /** A selection with its place among the codes. */
 export interface PlacedSelection {
@@ -144,7 +144,10 @@ export function selectDispatches(
 	const { select, room } = selection;
 	const nothing = () => [];
 	if (select.kind === "topk" && room > 0) {
-		return { chunk: (chunk) => topK(context, selection, out, chunk), batch: nothing };
+		const { halved } = chunks[0]!;
+		if (!halved) return { chunk: (chunk) => topK(context, selection, out, chunk), batch: nothing };
+		const exact = selection.deadOnly ? deadTopK : rerankedTopK;
+		return { chunk: exact(context, selection, out, halved), batch: nothing };
 	}
 	if (select.kind === "group_max") {
 		return { chunk: (chunk) => groupMax(context, selection, out, chunk), batch: nothing };
@@ -192,10 +195,9 @@ export function topKPlace(
 }
 
 function topK(context: SelectContext, selection: PlacedSelection, out: GPUBuffer, chunk: Chunk): Dispatch[] {
-	if (chunk.halved) return rerankedTopK(context, selection, out, chunk, chunk.halved);
 	const { gpu, rows, buffers } = context;
 	const { index, span } = buffers;
-	const scanned = selection.deadOnly ? buffers.dead! : chunk.maxima;
+	const scanned = selection.deadOnly ? buffers.dead! : chunk.fours;
 	const place = topKPlace(context, selection, chunk);
 	return [
 		dispatch(
@@ -310,7 +312,7 @@ function batchTopK(
 				gpu,
 				`${label} ${name}`,
 				code,
-				[buffers.step, chunkConstants(context, chunk), chunk.pre, chunk.maxima, ...further],
+				[buffers.step, chunkConstants(context, chunk), chunk.pre, chunk.fours, ...further],
 				rowsOfChunk(chunk, rows),
 			),
 		);

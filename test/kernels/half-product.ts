@@ -27,7 +27,9 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local
 				dot(x, four(w_half[b + 3u * place.pitch + k])),
 			);
 		}
-		finish(row, latent, sums);
+		let column = (place.latent + latent) / 4u;
+		let pre = sums * (row_scale[place.row + row] * latent_scale[column]) + b_enc[column];
+		summaries[row * place.stride + column] = summarise(pre);
 	}
 }
 `,

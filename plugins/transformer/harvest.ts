@@ -159,8 +159,9 @@ class Meter {
 	}
 
 	count(tokens: number): void {
+		// One pass alone is all that the last line tells.
+		if (this.#tokens > 0) this.#log.progress(this.#text());
 		this.#tokens += tokens;
-		this.#log.progress(this.#text());
 	}
 
 	end(): void {
@@ -169,7 +170,7 @@ class Meter {
 
 	#text(): string {
 		const seconds = (performance.now() - this.#begin) / 1000;
-		const rate = this.#tokens / seconds;
-		return `${this.#tokens} tokens in ${seconds.toFixed(1)} s, ${rate.toPrecision(3)} tokens/s`;
+		const rate = Math.round(this.#tokens / seconds);
+		return `${this.#tokens} tokens in ${seconds.toFixed(1)} s, ${rate} tokens/s`;
 	}
 }

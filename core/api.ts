@@ -30,8 +30,8 @@ import {
 	hookPoints,
 	NO_TARGET,
 	openTokenizer,
+	openTransformer,
 	readModelSpec,
-	Transformer,
 } from "./model/index.ts";
 import { CounterRng } from "./random.ts";
 import { readRows } from "./rows.ts";
@@ -97,7 +97,7 @@ export const core = {
 	hookPoints,
 	findHookPoint,
 	expandLayers,
-	openTransformer: Transformer.open,
+	openTransformer,
 	openTokenizer,
 	NO_TARGET,
 	createTrainStep: TrainStep.create,

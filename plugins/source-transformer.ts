@@ -141,7 +141,8 @@ async function openModel(core: Core, options: Options, context: Context): Promis
 		batches: (start) =>
 			harvest(core, {
 				open: async () =>
-					core.openTransformer(await context.gpu(), folder, {
+					core.openTransformer(folder, {
+						gpu: await context.gpu(),
 						layers,
 						head,
 						context: length,

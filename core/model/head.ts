@@ -9,8 +9,6 @@ import type { ModelSpec } from "./spec.ts";
 import type { HookValue } from "./transformer.ts";
 import { type DeviceMatrix, strideOf } from "./weights.ts";
 
-export { NO_TARGET } from "../../kernels/model/token-loss.ts";
-
 /** Bytes of logits at a time. */
 const LOGIT_BYTES = 256 * 2 ** 20;
 

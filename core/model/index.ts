@@ -1,15 +1,18 @@
 /** What plugins and programs use of language models. */
+
+export { NO_TARGET } from "../../kernels/model/token-loss.ts";
 export { readModelSpec } from "./config.ts";
-export { type LogitHead, type Logits, NO_TARGET } from "./head.ts";
+export type { LogitHead, Logits } from "./head.ts";
 export { expandLayers, findHookPoint, type HookPoint, hookPoints } from "./hooks.ts";
 export { findModel } from "./hub.ts";
+export { type OpenTransformerOptions, openTransformer } from "./open.ts";
 export type * from "./spec.ts";
 export { openTokenizer, type TextTokenizer } from "./tokenizer.ts";
-export {
-	type HookHandler,
-	type HookValue,
-	type Sequence,
-	type TokenBatch,
+export type {
+	HookHandler,
+	HookValue,
+	Sequence,
+	TokenBatch,
 	Transformer,
-	type TransformerOptions,
+	TransformerOptions,
 } from "./transformer.ts";

@@ -66,13 +66,15 @@ export class Transformer {
 	/** Logits and losses; undefined when they were not asked for. */
 	readonly head: LogitHead | undefined;
 	readonly #gpu: Gpu;
+	readonly #afterClose: () => void;
 	readonly #items: readonly Item[];
 	readonly #inputs: Inputs;
 	readonly #blockRows: number;
 	readonly #cached: boolean;
 	readonly #buffers: readonly GPUBuffer[];
 
-	private constructor(gpu: Gpu, spec: ModelSpec, program: Program) {
+	private constructor(gpu: Gpu, spec: ModelSpec, program: Program, afterClose: () => void) {
+		this.#afterClose = afterClose;
 		this.#gpu = gpu;
 		this.spec = spec;
 		this.rows = program.rows;
@@ -91,7 +93,12 @@ export class Transformer {
 	 *
 	 * @throws SaeError for what can't be run or is missing, naming file and field; GpuError where memory is short.
 	 */
-	static async open(gpu: Gpu, folder: string, options: TransformerOptions = {}): Promise<Transformer> {
+	static async open(
+		gpu: Gpu,
+		folder: string,
+		options: TransformerOptions = {},
+		afterClose = () => {},
+	): Promise<Transformer> {
 		const spec = await readModelSpec(folder);
 		const weights = await Weights.open(folder, spec);
 		try {
@@ -106,7 +113,7 @@ export class Transformer {
 			await builder.embed();
 			for (const [l, layer] of layers.entries()) await builder.layer(l, layer);
 			if (head) await builder.final();
-			return new Transformer(gpu, spec, builder.program());
+			return new Transformer(gpu, spec, builder.program(), afterClose);
 		} finally {
 			await weights.close();
 		}
@@ -154,10 +161,11 @@ export class Transformer {
 		return unpadRows(new Float32Array(bytes), point.width, stride, rows);
 	}
 
-	/** Frees the model's memory; the device stays open. */
+	/** Frees the model's memory; the device stays open, unless it was opened for the model. */
 	close(): void {
 		for (const buffer of this.#buffers) buffer.destroy();
 		this.head?.close();
+		this.#afterClose();
 	}
 
 	#upload({ tokens, sequences }: TokenBatch): Extent {

@@ -5,7 +5,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type Gpu, openGpu } from "../../../core/gpu/device.ts";
 import { describeModel } from "../../../core/model/config.ts";
-import { findModel, openTokenizer, Transformer } from "../../../core/model/index.ts";
+import { findModel, openTokenizer } from "../../../core/model/index.ts";
+import { Transformer } from "../../../core/model/transformer.ts";
 import { CONFIGS, randomWeights, writeModel } from "../../reference/random-model.ts";
 
 let gpu: Gpu;

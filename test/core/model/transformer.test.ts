@@ -15,8 +15,8 @@ import {
 	NO_TARGET,
 	readModelSpec,
 	type TokenBatch,
-	Transformer,
 } from "../../../core/model/index.ts";
+import { Transformer } from "../../../core/model/transformer.ts";
 import { Gpu as Device } from "../../../kernels/gpu.ts";
 import { CONFIGS, randomWeights, writeModel } from "../../reference/random-model.ts";
 import { referencePass, type Tensors } from "../../reference/transformer.ts";

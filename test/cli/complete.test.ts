@@ -34,7 +34,7 @@ test("bash's script completes with what sae answers", async () => {
 		],
 		env: { ...process.env, ANSWER: answer.stdout.trimEnd() },
 	});
-	expect(child.stdout.toString()).toBe("file synthetic\n");
+	expect(child.stdout.toString()).toBe("file synthetic transformer\n");
 });
 
 test.each(["zsh", "fish"])("%s's script asks sae", async (shell) => {

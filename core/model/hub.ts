@@ -5,7 +5,7 @@ import { dirname, join } from "node:path";
 import { SaeError } from "../errors.ts";
 import { readJson } from "./config.ts";
 
-const HUB_ID = /^[\w.-]+\/[\w.-]+$/;
+const HUB_ID = /^\w[\w.-]*\/\w[\w.-]*$/;
 const WEIGHTS = "model.safetensors";
 const INDEX = `${WEIGHTS}.index.json`;
 

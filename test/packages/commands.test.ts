@@ -53,7 +53,7 @@ describe("an installed plugin", () => {
 		const list = await saeIn(folder, "plugins");
 		expect(list).toMatchObject({ ran: false, stderr: "", exitCode: 0 });
 		expect(list.stdout).toMatch(
-			/source[^\n]*:\n {2}file +saeflow \S+\n {2}synthetic +saeflow \S+\n {2}sevens +sae-plugin-sevens 1\.2\.3: Sevens\n/,
+			/source[^\n]*:\n {2}file +saeflow \S+\n {2}synthetic +saeflow \S+\n {2}transformer +saeflow \S+\n {2}sevens +sae-plugin-sevens 1\.2\.3: Sevens\n/,
 		);
 		const json = await saeIn(folder, "plugin", "list", "--json");
 		expect(JSON.parse(json.stdout)).toContainEqual({

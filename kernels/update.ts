@@ -3,7 +3,7 @@
  * entries and used at once, so that no gradient matrix ever exists. State and arithmetic are float32.
  */
 import { CONTROL } from "./loss.ts";
-import { ENTRY } from "./transpose.ts";
+import { ENTRY } from "./order.ts";
 import { GROUP_INDEX, STEP_PARAMS, unroll, workgroupSum } from "./wgsl.ts";
 
 /** Adam (Kingma & Ba 2015) for one number or vector, in the arrangement PyTorch uses. */
@@ -57,6 +57,9 @@ export function segmentLength(entries: number, width: number, bytes: number): nu
 	return length;
 }
 
+/** Workgroups that take segments in turns: most steps have few, and room for very many. */
+export const SEGMENT_GROUPS = 4096;
+
 /** The most segments that `entries` entries can need: a latent has them only beyond one whole segment. */
 export function mostSegments(entries: number, length: number): number {
 	return Math.ceil((2 * entries) / length);
@@ -97,7 +100,7 @@ function summation(shape: Pick<UpdateRowsShape, "width" | "threads" | "rows" | "
 /**
  * Sums of the segments of long lists.
  * Bindings: segment offsets [latents + 1] (segments before each latent), segment latents, offsets, entries, source
- * rows, partial [segments, width], uniform { d_sae }. One workgroup per possible segment.
+ * rows, partial [segments, width], uniform { d_sae }. Workgroups take segments in turns.
  */
 export function sumSegments(
 	shape: Pick<UpdateRowsShape, "width" | "threads" | "rows" | "segment" | "matrix">,
@@ -116,14 +119,15 @@ ${ENTRY}
 
 @compute @workgroup_size(${shape.threads})
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) thread: u32) {
-	let segment = group_index(group, groups);
-	if (segment >= segment_offsets[size.x]) { return; }
-	let latent = segment_latents[segment];
-	var e = offsets[latent] + (segment - segment_offsets[latent]) * ${shape.segment}u;
-	let end = min(e + ${shape.segment}u, offsets[latent + 1u]);
-	${declare}
-	${sumEntries}
-	${unroll(each, (i) => guarded(i, `partial[segment * ${lanes}u + ${column(i)}] = g${i};`))}
+	let end_segment = segment_offsets[size.x];
+	for (var segment = group_index(group, groups); segment < end_segment; segment += groups.x * groups.y) {
+		let latent = segment_latents[segment];
+		var e = offsets[latent] + (segment - segment_offsets[latent]) * ${shape.segment}u;
+		let end = min(e + ${shape.segment}u, offsets[latent + 1u]);
+		${declare}
+		${sumEntries}
+		${unroll(each, (i) => guarded(i, `partial[segment * ${lanes}u + ${column(i)}] = g${i};`))}
+	}
 }
 `;
 }

@@ -6,7 +6,7 @@ import { deadProduct, tileFor, tileGroups } from "../../kernels/matmul.ts";
 import { type Dispatch, dispatch } from "../../kernels/program.ts";
 import { listCandidates, rankListed, wholeRows } from "../../kernels/rerank.ts";
 import { selectTopK } from "../../kernels/topk.ts";
-import { candidateRoom } from "../../kernels/topk-parts.ts";
+import { candidateRoom, SELECT_THREADS } from "../../kernels/topk-parts.ts";
 import type { Chunk, Halved } from "./encoder.ts";
 import { type PlacedSelection, rowsOfChunk, type SelectContext, topKPlace, topKShape } from "./select.ts";
 
@@ -32,7 +32,8 @@ export function rerankedTopK(
 	const list = listCandidates(shape, halfError(width));
 	const exact = codeSlopes({ width, lanes: gpu.threads(32), threads: gpu.threads(128) });
 	const wholes = wholeRows(gpu.threads(256));
-	const rank = rankListed(shape);
+	// A thread or two per candidate, of which there are barely more than latents are kept.
+	const rank = rankListed({ ...shape, threads: gpu.threads(Math.min(SELECT_THREADS, room / 2)) });
 	return (chunk) => {
 		const { firstRow, pre, fours } = chunk;
 		const rows = rowsOfChunk(chunk, context.rows);

@@ -7,9 +7,9 @@
  */
 import { type Gpu, GpuError } from "../../kernels/gpu.ts";
 import { CONTROL, REPORT } from "../../kernels/loss.ts";
+import { ENTRY_BYTES } from "../../kernels/order.ts";
 import { profile, type Timing } from "../../kernels/profile.ts";
 import { submit } from "../../kernels/program.ts";
-import { ENTRY_BYTES } from "../../kernels/transpose.ts";
 import { packStep } from "../../kernels/wgsl.ts";
 import type { Selection, TrainingSpec } from "../architecture.ts";
 import type { ParameterStore } from "../gpu/parameters.ts";

@@ -1,7 +1,7 @@
 /** What the phases of a training step share: the description, the shapes and the buffers they hand each other. */
 import type { Gpu } from "../../kernels/gpu.ts";
 import { type Layout, planLayout, roundUp, TILE } from "../../kernels/layout.ts";
-import { ENTRY_BYTES } from "../../kernels/transpose.ts";
+import { ENTRY_BYTES } from "../../kernels/order.ts";
 import { mostSegments, segmentLength } from "../../kernels/update.ts";
 import type { TrainingSpec } from "../architecture.ts";
 import { ParameterStore } from "../gpu/parameters.ts";

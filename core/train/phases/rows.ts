@@ -4,6 +4,7 @@ import {
 	type Further,
 	mostSegments,
 	rowBindings,
+	SEGMENT_GROUPS,
 	sumSegments,
 	type UpdateRowsShape,
 	updateRows,
@@ -92,7 +93,7 @@ export function rowDispatches(
 			`sum segments ${name}`,
 			sumSegments(kind),
 			[segmentOffsets, segmentLatents, offsets, entries, source, partial, work.constants(lists.count)],
-			mostSegments(lists.room, segment),
+			Math.min(mostSegments(lists.room, segment), SEGMENT_GROUPS),
 		);
 	const rows = shards.map((shard, s) => {
 		const own = {

@@ -1,17 +1,16 @@
 /** Codes by row → codes by latent, with what each adds to gradients. */
 import { CONTROL } from "../../../kernels/loss.ts";
+import {
+	LISTS_PER_GROUP,
+	type OrderShape,
+	orderBindings,
+	orderLong,
+	orderShort,
+} from "../../../kernels/order.ts";
 import { shareKeys } from "../../../kernels/product-keys.ts";
 import { type Dispatch, dispatch } from "../../../kernels/program.ts";
 import { exclusiveScan } from "../../../kernels/scan.ts";
-import {
-	COUNT_ENTRIES,
-	COUNT_SEGMENTS,
-	LIST_SEGMENTS,
-	type OrderShape,
-	orderBindings,
-	orderEntries,
-	SCATTER_ENTRIES,
-} from "../../../kernels/transpose.ts";
+import { COUNT_ENTRIES, COUNT_SEGMENTS, LIST_SEGMENTS, SCATTER_ENTRIES } from "../../../kernels/transpose.ts";
 import { weighCodes } from "../../../kernels/weigh.ts";
 import type { Lists, Work } from "../work.ts";
 
@@ -102,29 +101,27 @@ function transpose(
 	const { gpu, shape, layout, codeRows } = work;
 	const { count, offsets, entries, arrived, rank } = lists;
 	const { index, span } = codes;
-	const order: OrderShape = { ...how, codeRows, rows: shape.rows, threads: gpu.threads(64) };
+	const order: Omit<OrderShape, "threads"> = { ...how, codeRows, rows: shape.rows };
+	const short: OrderShape = { ...order, threads: gpu.threads(64) };
+	const long: OrderShape = { ...order, threads: gpu.threads(256) };
 	const counts = work.floats("entries per list", count);
 	const rows = work.constants(codeRows);
+	const ordered = [
+		work.constants(count, layout.latents),
+		offsets,
+		arrived,
+		...orderBindings(short).map((name) => codes[name]),
+		entries,
+		codes.gradient,
+		counts,
+		codes.fired,
+	];
 	return [
 		dispatch(gpu, "count entries", COUNT_ENTRIES, [span, index, counts, rank, rows], codeRows),
 		...exclusiveScan(gpu, "offsets", counts, offsets, count),
 		dispatch(gpu, "scatter entries", SCATTER_ENTRIES, [span, index, offsets, rank, arrived, rows], codeRows),
-		dispatch(
-			gpu,
-			"order entries",
-			orderEntries(order),
-			[
-				work.constants(count, layout.latents),
-				offsets,
-				arrived,
-				...orderBindings(order).map((name) => codes[name]),
-				entries,
-				codes.gradient,
-				counts,
-				codes.fired,
-			],
-			count,
-		),
+		dispatch(gpu, "order entries", orderShort(short), ordered, count),
+		dispatch(gpu, "order long lists", orderLong(long), ordered, Math.ceil(count / LISTS_PER_GROUP)),
 		...segmentDispatches(work, lists),
 	];
 }

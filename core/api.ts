@@ -29,9 +29,11 @@ import {
 	findModel,
 	hookPoints,
 	NO_TARGET,
+	openText,
 	openTokenizer,
 	openTransformer,
 	readModelSpec,
+	textOptions,
 } from "./model/index.ts";
 import { CounterRng } from "./random.ts";
 import { readRows } from "./rows.ts";
@@ -99,6 +101,8 @@ export const core = {
 	expandLayers,
 	openTransformer,
 	openTokenizer,
+	openText,
+	textOptions,
 	NO_TARGET,
 	createTrainStep: TrainStep.create,
 	trainingBytes,

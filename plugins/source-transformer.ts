@@ -2,11 +2,8 @@
 import type { ActivationSource, Context, Core, SourceContribution } from "saeflow";
 import { definePlugin } from "saeflow";
 import type { z } from "zod";
-import { contextsOf, type Packing, type Context as Tokens, windowsOf } from "./transformer/contexts.ts";
-import { readDocuments } from "./transformer/documents.ts";
 import { harvest } from "./transformer/harvest.ts";
 import { planOutput } from "./transformer/output.ts";
-import { readTokenFiles } from "./transformer/token-files.ts";
 
 export default definePlugin({
 	name: "transformer",
@@ -14,7 +11,7 @@ export default definePlugin({
 	contributes: (core) => [transformerSource(core)],
 });
 
-function transformerOptions({ z }: Core) {
+function transformerOptions({ z, textOptions }: Core) {
 	return z.object({
 		model: z.string().describe("Folder in Hugging Face's layout, or a Hub id such as openai-community/gpt2"),
 		hook_point: z
@@ -28,45 +25,7 @@ function transformerOptions({ z }: Core) {
 			.boolean()
 			.default(false)
 			.describe("Several hook points give a row each, with a column layer, instead of a column each"),
-		tokens: z
-			.array(z.string())
-			.optional()
-			.meta({ hint: "FILE" })
-			.describe("Token ids ready made: an array [batch, position] or [tokens], or an Arrow column of lists"),
-		tokens_name: z.string().default("input_ids").describe("That array or column"),
-		text: z
-			.array(z.string())
-			.optional()
-			.meta({ hint: "FILE" })
-			.describe("Text to read, - for stdin: plain, JSON lines, Arrow or Parquet"),
-		text_format: z
-			.enum(["auto", "plain", "jsonl", "arrow", "parquet"])
-			.default("auto")
-			.describe("What the text files are; auto goes by their content and the ending .jsonl"),
-		text_field: z.string().default("text").describe("Field or column that holds the text"),
-		delimiter: z
-			.string()
-			.min(1)
-			.optional()
-			.meta({ hint: "TEXT" })
-			.describe("What ends each document of a plain text file; else a file is a document"),
-		packing: z
-			.enum(["pack", "document"])
-			.default("pack")
-			.describe("Fill each context with documents one after the other, or begin one with each document"),
-		separator: z
-			.enum(["eos", "none"])
-			.default("eos")
-			.describe("What follows each document when they are packed"),
-		bos: z
-			.enum(["auto", "always", "never"])
-			.default("auto")
-			.describe("Whether each context of text begins with the BOS token; auto does as the tokenizer does"),
-		context: z
-			.int()
-			.min(1)
-			.optional()
-			.describe("Tokens of a context at most; the model's, but not over 1024, unless given"),
+		...textOptions,
 		drop_special: z
 			.boolean()
 			.default(false)
@@ -97,38 +56,18 @@ function transformerSource(core: Core): SourceContribution<Options> {
 }
 
 async function openModel(core: Core, options: Options, context: Context): Promise<ActivationSource> {
-	if ((options.tokens === undefined) === (options.text === undefined)) {
-		throw core.usageError("give either --tokens FILE or --text FILE");
-	}
 	const folder = await core.findModel(options.model, context.log);
 	const spec = await core.readModelSpec(folder);
 	const names = options.hook_point.flatMap((name) => core.expandLayers(spec, name));
 	const points = names.map((name) => ({ column: name, point: core.findHookPoint(spec, name) }));
-	const length = options.context ?? Math.min(spec.context, 1024);
-	if (length > spec.context) {
-		throw core.usageError(`--context ${length}: the model was made for ${spec.context} positions`);
-	}
-	const tokenizer = options.text ? await core.openTokenizer(folder) : undefined;
-	const special = new Set([...(tokenizer?.special ?? []), ...spec.eos]);
-	for (const id of [spec.bos, spec.pad]) if (id !== undefined) special.add(id);
-	const contexts = (): AsyncIterable<Tokens> => {
-		if (!options.text)
-			return windowsOf(readTokenFiles(core, options.tokens!, options.tokens_name), length, spec.pad);
-		const packing = packingOf(core, options, length, spec, tokenizer!);
-		const documents = readDocuments(core, options.text, {
-			format: options.text_format,
-			field: options.text_field,
-			delimiter: options.delimiter,
-		});
-		return contextsOf(documents, tokenizer!, packing);
-	};
+	const text = await core.openText(folder, spec, options);
 	const output = planOutput(core, points, {
 		layerRows: options.layer_rows,
 		type: options.dtype,
 		metadata: {
 			[core.META.model]: options.model,
 			[core.META.hookPoint]: names.join(","),
-			...(tokenizer && { [core.META.tokenizer]: tokenizer.identity }),
+			...(text.tokenizer && { [core.META.tokenizer]: text.tokenizer.identity }),
 			[core.META.command]: context.command,
 		},
 	});
@@ -145,46 +84,15 @@ async function openModel(core: Core, options: Options, context: Context): Promis
 						gpu: await context.gpu(),
 						layers,
 						head,
-						context: length,
-						...(options.batch_tokens && { rows: Math.max(options.batch_tokens, length) }),
+						context: text.length,
+						...(options.batch_tokens && { rows: Math.max(options.batch_tokens, text.length) }),
 					}),
-				contexts: contexts(),
+				contexts: text.contexts(),
 				output,
 				start,
 				limit: options.limit ?? Number.POSITIVE_INFINITY,
-				drop: options.drop_special ? special : new Set(),
+				drop: options.drop_special ? text.special : new Set(),
 				log: context.log,
 			}),
-	};
-}
-
-function packingOf(
-	core: Core,
-	options: Options,
-	length: number,
-	spec: { readonly bos: number | undefined; readonly eos: readonly number[] },
-	tokenizer: {
-		readonly bos: number | undefined;
-		readonly eos: number | undefined;
-		readonly addsBos: boolean;
-	},
-): Packing {
-	const bos = tokenizer.bos ?? spec.bos;
-	const wantsBos = options.bos === "always" || (options.bos === "auto" && tokenizer.addsBos);
-	if (options.bos === "always" && bos === undefined) {
-		throw core.usageError("--bos always: neither the tokenizer nor config.json names a BOS token");
-	}
-	const eos = options.separator === "eos" ? (tokenizer.eos ?? spec.eos[0]) : undefined;
-	if (options.packing === "pack" && options.separator === "eos" && eos === undefined) {
-		throw core.usageError(
-			"--separator eos: neither the tokenizer nor config.json names an EOS token; choose --separator none",
-		);
-	}
-	if (wantsBos && length < 2) throw core.usageError("--context 1 leaves no room beside the BOS token");
-	return {
-		length,
-		bos: wantsBos ? bos : undefined,
-		separator: options.packing === "pack" ? eos : undefined,
-		pack: options.packing === "pack",
 	};
 }

@@ -7,6 +7,8 @@ export { expandLayers, findHookPoint, type HookPoint, hookPoints } from "./hooks
 export { findModel } from "./hub.ts";
 export { type OpenTransformerOptions, openTransformer } from "./open.ts";
 export type * from "./spec.ts";
+export type { Context as TextContext } from "./text/contexts.ts";
+export { openText, type TextInput, type TextOptions, textOptions } from "./text/input.ts";
 export { openTokenizer, type TextTokenizer } from "./tokenizer.ts";
 export type {
 	HookHandler,

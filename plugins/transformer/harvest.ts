@@ -1,7 +1,6 @@
 /** Runs contexts through the model and emits what it gives, while the device already works on the next ones. */
 import type { RecordBatch } from "apache-arrow";
-import type { Core, Logger, Transformer } from "saeflow";
-import type { Context } from "./contexts.ts";
+import type { TextContext as Context, Core, Logger, Transformer } from "saeflow";
 import type { Output, Rows } from "./output.ts";
 
 export interface Harvest {

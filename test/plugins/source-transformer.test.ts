@@ -10,12 +10,12 @@ import { writeArrowFile } from "../../core/arrow/writer.ts";
 import { checkSource } from "../../core/conformance/index.ts";
 import { openSafetensors, readFloat32, writeSafetensors } from "../../core/files/safetensors.ts";
 import { type Gpu, openGpu } from "../../core/gpu/device.ts";
+import { contextsOf, type Packing } from "../../core/model/text/contexts.ts";
 import type { ActivationSource } from "../../core/plugin.ts";
 import { createRegistry } from "../../core/registry.ts";
 import { META } from "../../core/stream.ts";
 import { plugins } from "../../plugins/index.ts";
 import transformer from "../../plugins/source-transformer.ts";
-import { contextsOf, type Packing } from "../../plugins/transformer/contexts.ts";
 import { context } from "./sources.ts";
 
 const DEMO = join(import.meta.dir, "../../demo/data");

@@ -1,42 +1,42 @@
 /** Token ids from files: arrays of any format, or a column of lists in Arrow. */
-import type { Core, TensorFile } from "saeflow";
+import { openArrow } from "../../arrow/reader.ts";
+import { SaeError } from "../../errors.ts";
+import { openFile } from "../../files/bytes.ts";
+import { detectFormat, openTensorFile } from "../../files/open.ts";
+import { rowTensor, type TensorFile } from "../../files/tensor-file.ts";
 import type { TokenRow } from "./contexts.ts";
 
 /** Ids read at a time. */
 const READ = 2 ** 20;
 
 /** The rows of all files, numbered on. */
-export async function* readTokenFiles(
-	core: Core,
-	paths: readonly string[],
-	name: string,
-): AsyncGenerator<TokenRow> {
+export async function* readTokenFiles(paths: readonly string[], name: string): AsyncGenerator<TokenRow> {
 	let document = 0;
 	for (const path of paths) {
-		for await (const tokens of rowsOf(core, path, name)) yield { tokens, document: document++ };
+		for await (const tokens of rowsOf(path, name)) yield { tokens, document: document++ };
 	}
 }
 
-async function* rowsOf(core: Core, path: string, name: string): AsyncGenerator<Uint32Array> {
-	if (path === "-") return yield* arrowRows(core, path, name);
-	const bytes = await core.openFile(path);
-	const format = await core.detectFormat(bytes).finally(() => bytes.close());
-	if (format === "arrow") return yield* arrowRows(core, path, name);
-	const file = await core.openTensorFile(path);
+async function* rowsOf(path: string, name: string): AsyncGenerator<Uint32Array> {
+	if (path === "-") return yield* arrowRows(path, name);
+	const bytes = await openFile(path);
+	const format = await detectFormat(bytes).finally(() => bytes.close());
+	if (format === "arrow") return yield* arrowRows(path, name);
+	const file = await openTensorFile(path);
 	try {
-		yield* arrayRows(core, file, name);
+		yield* arrayRows(file, name);
 	} finally {
 		await file.close();
 	}
 }
 
 /** The last dimension is a row; `attention_mask` beside it, of the same shape, says what is no padding. */
-async function* arrayRows(core: Core, file: TensorFile, name: string): AsyncGenerator<Uint32Array> {
+async function* arrayRows(file: TensorFile, name: string): AsyncGenerator<Uint32Array> {
 	const only = file.tensors.size === 1 ? file.tensors.keys().next().value : undefined;
-	const ids = core.rowTensor(file, only ?? name);
+	const ids = rowTensor(file, only ?? name);
 	const shape = file.tensors.get(ids.name)!.shape;
 	const hasMask = file.tensors.get("attention_mask")?.shape.join() === shape.join();
-	const mask = hasMask ? core.rowTensor(file, "attention_mask") : undefined;
+	const mask = hasMask ? rowTensor(file, "attention_mask") : undefined;
 	const [rows, width] = shape.length > 1 ? [ids.rows, ids.width] : [1, ids.rows];
 	if (width === 0) return;
 	const step = Math.max(1, Math.floor(READ / width));
@@ -51,11 +51,11 @@ async function* arrayRows(core: Core, file: TensorFile, name: string): AsyncGene
 	}
 }
 
-async function* arrowRows(core: Core, path: string, name: string): AsyncGenerator<Uint32Array> {
-	const { schema, batches } = await core.openArrow(path);
+async function* arrowRows(path: string, name: string): AsyncGenerator<Uint32Array> {
+	const { schema, batches } = await openArrow(path);
 	if (!schema.fields.some((field) => field.name === name)) {
 		const columns = schema.fields.map((field) => field.name).join(", ");
-		throw new core.SaeError(`${path}: has no column ${name} (--tokens-name); it has: ${columns}`);
+		throw new SaeError(`${path}: has no column ${name} (--tokens-name); it has: ${columns}`);
 	}
 	let first = 0;
 	for await (const batch of batches) {
@@ -67,7 +67,7 @@ async function* arrowRows(core: Core, path: string, name: string): AsyncGenerato
 			yield Uint32Array.from(values, (value) => {
 				const id = Number(value);
 				if (Number.isInteger(id) && id >= 0 && id <= 0xffffffff) return id;
-				throw new core.SaeError(`${path}: column ${name}, row ${first + row}: ${value} is no token id`);
+				throw new SaeError(`${path}: column ${name}, row ${first + row}: ${value} is no token id`);
 			});
 		}
 		first += batch.numRows;

@@ -1,5 +1,7 @@
 /** Texts from files and stdin, document by document. */
-import type { Core } from "saeflow";
+import { openArrow } from "../../arrow/reader.ts";
+import { SaeError, usageError } from "../../errors.ts";
+import { openFile } from "../../files/bytes.ts";
 
 export interface DocumentOptions {
 	readonly format: "auto" | "plain" | "jsonl" | "arrow" | "parquet";
@@ -11,26 +13,25 @@ export interface DocumentOptions {
 
 /** The documents of all files in order; the delimiter is not part of them. */
 export async function* readDocuments(
-	core: Core,
 	paths: readonly string[],
 	options: DocumentOptions,
 ): AsyncGenerator<string> {
 	for (const path of paths) {
-		const format = options.format === "auto" ? await formatOf(core, path) : options.format;
+		const format = options.format === "auto" ? await formatOf(path) : options.format;
 		if (format !== "plain" && options.delimiter !== undefined) {
-			throw core.usageError(`--delimiter is for plain text; ${path} is ${format}`);
+			throw usageError(`--delimiter is for plain text; ${path} is ${format}`);
 		}
-		if (format === "plain") yield* plainDocuments(core, path, options.delimiter);
-		else if (format === "jsonl") yield* jsonDocuments(core, path, options.field);
-		else if (format === "arrow") yield* arrowDocuments(core, path, options.field);
-		else yield* parquetDocuments(core, path, options.field);
+		if (format === "plain") yield* plainDocuments(path, options.delimiter);
+		else if (format === "jsonl") yield* jsonDocuments(path, options.field);
+		else if (format === "arrow") yield* arrowDocuments(path, options.field);
+		else yield* parquetDocuments(path, options.field);
 	}
 }
 
-async function formatOf(core: Core, path: string): Promise<Exclude<DocumentOptions["format"], "auto">> {
+async function formatOf(path: string): Promise<Exclude<DocumentOptions["format"], "auto">> {
 	if (/\.(jsonl|ndjson)$/.test(path)) return "jsonl";
 	if (path === "-") return "plain";
-	const bytes = await core.openFile(path);
+	const bytes = await openFile(path);
 	const start = await bytes.readAt(0, 8).finally(() => bytes.close());
 	const text = String.fromCharCode(...start);
 	if (text.startsWith("PAR1")) return "parquet";
@@ -38,16 +39,16 @@ async function formatOf(core: Core, path: string): Promise<Exclude<DocumentOptio
 }
 
 /** A file's text in pieces. */
-async function* textOf(core: Core, path: string): AsyncGenerator<string> {
+async function* textOf(path: string): AsyncGenerator<string> {
 	const decoder = new TextDecoder("utf-8", { fatal: true });
 	const decode = (bytes?: Uint8Array) => {
 		try {
 			return decoder.decode(bytes, { stream: bytes !== undefined });
 		} catch {
-			throw new core.SaeError(`${path === "-" ? "stdin" : path}: is not text in UTF-8`);
+			throw new SaeError(`${path === "-" ? "stdin" : path}: is not text in UTF-8`);
 		}
 	};
-	if (path !== "-") await core.openFile(path).then((bytes) => bytes.close());
+	if (path !== "-") await openFile(path).then((bytes) => bytes.close());
 	const stream = path === "-" ? Bun.stdin.stream() : Bun.file(path).stream();
 	for await (const bytes of stream) yield decode(bytes);
 	yield decode();
@@ -64,18 +65,14 @@ async function* pieces(texts: AsyncIterable<string>, delimiter: string): AsyncGe
 	if (rest !== "") yield rest;
 }
 
-async function* plainDocuments(
-	core: Core,
-	path: string,
-	delimiter: string | undefined,
-): AsyncGenerator<string> {
-	if (delimiter !== undefined) return yield* pieces(textOf(core, path), delimiter);
-	yield (await Array.fromAsync(textOf(core, path))).join("");
+async function* plainDocuments(path: string, delimiter: string | undefined): AsyncGenerator<string> {
+	if (delimiter !== undefined) return yield* pieces(textOf(path), delimiter);
+	yield (await Array.fromAsync(textOf(path))).join("");
 }
 
-async function* jsonDocuments(core: Core, path: string, field: string): AsyncGenerator<string> {
+async function* jsonDocuments(path: string, field: string): AsyncGenerator<string> {
 	let line = 0;
-	for await (const text of pieces(textOf(core, path), "\n")) {
+	for await (const text of pieces(textOf(path), "\n")) {
 		line++;
 		if (text.trim() === "") continue;
 		const where = `${path === "-" ? "stdin" : path}: line ${line}`;
@@ -83,16 +80,15 @@ async function* jsonDocuments(core: Core, path: string, field: string): AsyncGen
 		try {
 			value = JSON.parse(text)?.[field];
 		} catch {
-			throw new core.SaeError(`${where}: is not sound JSON`);
+			throw new SaeError(`${where}: is not sound JSON`);
 		}
-		if (typeof value !== "string")
-			throw new core.SaeError(`${where}: has no text in ${field} (--text-field)`);
+		if (typeof value !== "string") throw new SaeError(`${where}: has no text in ${field} (--text-field)`);
 		yield value;
 	}
 }
 
-async function* arrowDocuments(core: Core, path: string, field: string): AsyncGenerator<string> {
-	const { schema, batches } = await core.openArrow(path);
+async function* arrowDocuments(path: string, field: string): AsyncGenerator<string> {
+	const { schema, batches } = await openArrow(path);
 	requireColumn(
 		core,
 		path,
@@ -101,37 +97,37 @@ async function* arrowDocuments(core: Core, path: string, field: string): AsyncGe
 	);
 	for await (const batch of batches) {
 		const column = batch.getChild(field)!;
-		for (let row = 0; row < batch.numRows; row++) yield textIn(core, path, field, column.get(row));
+		for (let row = 0; row < batch.numRows; row++) yield textIn(path, field, column.get(row));
 	}
 }
 
-async function* parquetDocuments(core: Core, path: string, field: string): AsyncGenerator<string> {
+async function* parquetDocuments(path: string, field: string): AsyncGenerator<string> {
 	const [{ asyncBufferFromFile, parquetMetadataAsync, parquetReadObjects, parquetSchema }, { compressors }] =
 		await Promise.all([import("hyparquet"), import("hyparquet-compressors")]);
 	const damaged = (error: unknown) =>
-		new core.SaeError(`${path}: this Parquet file can't be read (${(error as Error).message})`);
+		new SaeError(`${path}: this Parquet file can't be read (${(error as Error).message})`);
 	const file = await asyncBufferFromFile(path).catch((error) => Promise.reject(damaged(error)));
 	const metadata = await parquetMetadataAsync(file).catch((error) => Promise.reject(damaged(error)));
 	const columns = parquetSchema(metadata).children.map(({ element }) => element.name);
-	requireColumn(core, path, columns, field);
+	requireColumn(path, columns, field);
 	let rowStart = 0;
 	for (const group of metadata.row_groups) {
 		const rowEnd = rowStart + Number(group.num_rows);
 		const read = { file, metadata, columns: [field], rowStart, rowEnd, compressors };
 		const rows = await parquetReadObjects(read).catch((error) => Promise.reject(damaged(error)));
-		for (const row of rows) yield textIn(core, path, field, row[field]);
+		for (const row of rows) yield textIn(path, field, row[field]);
 		rowStart = rowEnd;
 	}
 }
 
-function requireColumn(core: Core, path: string, columns: readonly string[], field: string): void {
+function requireColumn(path: string, columns: readonly string[], field: string): void {
 	if (columns.includes(field)) return;
-	throw new core.SaeError(`${path}: has no column ${field} (--text-field); it has: ${columns.join(", ")}`);
+	throw new SaeError(`${path}: has no column ${field} (--text-field); it has: ${columns.join(", ")}`);
 }
 
 /** A null is a document without text. */
-function textIn(core: Core, path: string, field: string, value: unknown): string {
+function textIn(path: string, field: string, value: unknown): string {
 	if (value === null || value === undefined) return "";
 	if (typeof value === "string") return value;
-	throw new core.SaeError(`${path}: column ${field} holds ${typeof value}s, not text`);
+	throw new SaeError(`${path}: column ${field} holds ${typeof value}s, not text`);
 }

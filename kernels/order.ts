@@ -8,7 +8,7 @@ import { GROUP_INDEX, workgroupSum } from "./wgsl.ts";
 /** Lists up to this length are ordered by comparing, longer ones through a bitmap. */
 const SHORT = 64;
 /** Latents that a workgroup looks through for long lists. */
-export const LISTS_PER_GROUP = 64;
+export const LISTS_PER_GROUP = 16;
 
 /** A latent's entry, ready to be summed: which code row, what it weighs in each gradient, and which code it was. */
 export const ENTRY = /* wgsl */ `

@@ -95,7 +95,7 @@ export function shortlist(shape: TopKShape, margin: boolean): string {
 	const room = candidateRoom(shape);
 	const dead = scan === "dead" || scan === "dead_only";
 	// Loads that a GPU has under way at a time; compilers for CPUs take long over such text and gain nothing.
-	const overlapped = threads > 32 ? 4 : 1;
+	const overlapped = threads > 32 ? 8 : 1;
 	const keyOf = (i: number) => `let u${i} = unit_key(chunk_row, base, i + ${i * buckets}u);`;
 	const scanUnits = (each: (i: number) => string) => `
 		var i = thread + b * ${threads}u;

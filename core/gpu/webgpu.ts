@@ -2,6 +2,8 @@
  * The optional provider: a newer Dawn through the npm package `webgpu`, which reaches tensor cores. It is used where it
  * is installed and finds a GPU that has them.
  */
+import { existsSync } from "node:fs";
+import { dirname, join } from "node:path";
 import type { GpuInfo, GpuProvider, OpenDevice } from "../../kernels/gpu.ts";
 import { TENSOR_TILE, tensorProduct } from "../../kernels/tensor-product.ts";
 import { EXIT, SaeError, usageError } from "../errors.ts";
@@ -32,7 +34,7 @@ export const webgpu: GpuProvider = {
 	async open() {
 		const opened = await openTensorCores();
 		if (opened) return opened;
-		const problem = folderOf() === undefined ? "it isn't installed" : "it finds no GPU with tensor cores";
+		const problem = moduleOf() === undefined ? "it isn't installed" : "it finds no GPU with tensor cores";
 		throw new SaeError(`SAE_GPU=webgpu asks for the npm package webgpu, but ${problem}`, EXIT.device);
 	},
 };
@@ -42,7 +44,7 @@ const pinned: unknown[] = [];
 
 /** A device with tensor cores, or nothing where the package or such a device is missing. */
 export async function openTensorCores(): Promise<OpenDevice | undefined> {
-	const path = folderOf();
+	const path = moduleOf();
 	if (path === undefined) return undefined;
 	const { create, globals }: WebgpuPackage = await import(path);
 	Object.assign(globalThis, globals);
@@ -73,12 +75,17 @@ export async function openTensorCores(): Promise<OpenDevice | undefined> {
 	return { device, info, halfProduct: tensorProduct(TENSOR_TILE), keepAlive };
 }
 
-function folderOf(): string | undefined {
+/**
+ * The package's module, looked for as Node does. Bun's own resolution would download a package that it doesn't find.
+ */
+function moduleOf(): string | undefined {
 	// A single binary has no packages of its own.
-	for (const from of [import.meta.dir, process.cwd()]) {
-		try {
-			return Bun.resolveSync("webgpu", from);
-		} catch {}
+	for (const start of [import.meta.dir, process.cwd()]) {
+		for (let folder = start; ; folder = dirname(folder)) {
+			const path = join(folder, "node_modules", "webgpu", "index.js");
+			if (existsSync(path)) return path;
+			if (folder === dirname(folder)) break;
+		}
 	}
 	return undefined;
 }

@@ -15,6 +15,10 @@ export const VERBS: Readonly<Record<string, VerbEntry>> = {
 		"Read or generate activations, as a stream on stdout",
 		() => import("./commands/activations.ts"),
 	),
+	shard: entry(
+		"Write activations to a folder of shards, to be read again and again",
+		() => import("./commands/shard.ts"),
+	),
 	train: entry("Train sparse autoencoders on a stream of activations", () => import("./commands/train.ts")),
 	sweep: entry("Train many sparse autoencoders, and compare them", () => import("./commands/sweep.ts")),
 	encode: entry("Turn activations into sparse latents", () => import("./commands/encode.ts")),

@@ -24,6 +24,10 @@ export const META = {
 	command: "sae.command",
 	/** How many times the stream goes through its rows, when more than once. */
 	epochs: "sae.epochs",
+	/** How many rows the producer has in all, its row 0 and up, when it knows. */
+	rows: "sae.rows",
+	/** Which part of a source the rows are, as `3/8`, when they are not all. */
+	part: "sae.part",
 	/** Batch metadata: the row number, in the producer's order, of the batch's first row. */
 	cursor: "sae.cursor",
 	/** Batch metadata: seed of the shuffle that set the order, when there was one. */
@@ -34,6 +38,14 @@ export const META = {
 export interface RecordStream {
 	readonly schema: Schema;
 	readonly batches: AsyncIterable<RecordBatch>;
+	/** The file that holds these batches and no others, where there is one: a thread of its own can read it too. */
+	readonly file?: StreamFile;
+}
+
+/** A regular file of `size` bytes. */
+export interface StreamFile {
+	readonly path: string;
+	readonly size: number;
 }
 
 /** Whether rows come more than once, so that none of them can be held out. */

@@ -36,6 +36,9 @@ export default definePluginVerb({
 		const opened = await chosen.contribution.open(chosen.options, context);
 		const source = options.layers ? keepLayers(opened, options.layers) : opened;
 		const metadata = new Map([...source.schema.metadata, [META.command, context.command]]);
+		// What a file said of its own rows is no longer so.
+		metadata.delete(META.rows);
+		if (source.rows !== undefined) metadata.set(META.rows, String(source.rows));
 		const schema = new Schema(source.schema.fields, metadata);
 		await writeOutput({ schema, batches: source.batches(options.start) }, options, context);
 	},

@@ -24,6 +24,10 @@ export function createContext(words: readonly string[], debug: boolean): Running
 		signal: controller.signal,
 		command: ["sae", ...words].map(quote).join(" "),
 		gpu: openedGpu,
+		async loadSae(path) {
+			const { loadSae } = await import("../core/load.ts");
+			return loadSae(path, registry);
+		},
 		async openSae(model, { k } = {}) {
 			const { openSae } = await import("../core/open-sae.ts");
 			return openSae(model, { k, gpu: await openedGpu(), registry });

@@ -18,21 +18,38 @@ import { columnNames, LAYER_COLUMN } from "./columns.ts";
 import { EXIT, isSaeError, SaeError, usageError } from "./errors.ts";
 import { openFile } from "./files/bytes.ts";
 import { fromFloat32, widened } from "./files/dtype.ts";
-import { detectFormat, openTensorFile } from "./files/open.ts";
+import { writeNpz } from "./files/npz-write.ts";
+import { detectFormat, isTorch, openTensorFile, openTorch } from "./files/open.ts";
 import { openSafetensors, readFloat32, writeSafetensors } from "./files/safetensors.ts";
 import { rowTensor } from "./files/tensor-file.ts";
+import { writeTorch } from "./files/torch-write.ts";
 import { firstNonFinite } from "./finite.ts";
-import { foldDecoderNorms, foldInputScale, hasUnitDecoder } from "./fold.ts";
 import {
+	foldDecoderNorms,
+	foldInputScale,
+	foldScaleKeepingLatents,
+	hasUnitDecoder,
+	withCentring,
+} from "./fold.ts";
+import { transposed } from "./matrix.ts";
+import {
+	checkApart,
+	compareLosses,
 	expandLayers,
+	finalRows,
 	findHookPoint,
 	findModel,
 	hookPoints,
+	LossMean,
 	NO_TARGET,
 	openText,
 	openTokenizer,
 	openTransformer,
+	packPasses,
+	placeSae,
 	readModelSpec,
+	replaceRows,
+	spliceHooks,
 	textOptions,
 } from "./model/index.ts";
 import { CounterRng } from "./random.ts";
@@ -87,11 +104,18 @@ export const core = {
 	openSafetensors,
 	readFloat32,
 	writeSafetensors,
+	openTorch,
+	isTorch,
+	writeTorch,
+	writeNpz,
+	transposed,
 	fromFloat32,
 	widened,
 	foldInputScale,
+	foldScaleKeepingLatents,
 	foldDecoderNorms,
 	hasUnitDecoder,
+	withCentring,
 	origin,
 	repeats,
 	findModel,
@@ -104,6 +128,14 @@ export const core = {
 	openText,
 	textOptions,
 	NO_TARGET,
+	placeSae,
+	checkApart,
+	spliceHooks,
+	replaceRows,
+	packPasses,
+	compareLosses,
+	finalRows,
+	LossMean,
 	createTrainStep: TrainStep.create,
 	trainingBytes,
 	initialise,

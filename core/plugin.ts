@@ -19,6 +19,8 @@ export interface Context {
 	readonly signal: AbortSignal;
 	/** Opens the GPU on first use. */
 	gpu(): Promise<Gpu>;
+	/** Reads an SAE in any format that can be read. */
+	loadSae(path: string): Promise<SaeModel>;
 	/** Puts an SAE on the GPU, ready to encode and decode; `k` replaces the one it was saved with. */
 	openSae(model: SaeModel, override?: { readonly k?: number | undefined }): Promise<SaeRuntime>;
 	/** The command line that runs, for provenance. */
@@ -115,6 +117,13 @@ export interface RowsEvaluatorContribution<O = AnyOptions> extends ContributionB
 	evaluate(input: { readonly stream: RecordStream }, options: O, context: Context): Promise<MetricRow[]>;
 }
 
+/** An evaluator that opens by its own options what it evaluates, e.g. several SAEs and a language model. */
+export interface OwnEvaluatorContribution<O = AnyOptions> extends ContributionBase<O> {
+	readonly kind: "evaluator";
+	readonly input: "own";
+	evaluate(input: Readonly<Record<never, never>>, options: O, context: Context): Promise<MetricRow[]>;
+}
+
 export type Contribution =
 	| SourceContribution
 	| ArchitectureContribution
@@ -122,7 +131,8 @@ export type Contribution =
 	| ExporterContribution
 	| ImporterContribution
 	| EvaluatorContribution
-	| RowsEvaluatorContribution;
+	| RowsEvaluatorContribution
+	| OwnEvaluatorContribution;
 
 export type ContributionKind = Contribution["kind"];
 

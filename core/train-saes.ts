@@ -6,6 +6,7 @@ import { z } from "zod";
 import { builtIn } from "./built-in.ts";
 import { SaeError, usageError } from "./errors.ts";
 import type { Gpu } from "./gpu/device.ts";
+import { loadSae } from "./load.ts";
 import { openSae } from "./open-sae.ts";
 import type { ArchitectureContribution, Context, Logger } from "./plugin.ts";
 import type { ContributionOf, Registry } from "./registry.ts";
@@ -165,6 +166,7 @@ function createContext(request: TrainOptions, registry: Registry): Context & { c
 		signal: request.signal ?? new AbortController().signal,
 		command: "train() of the saeflow library",
 		gpu,
+		loadSae: (path) => loadSae(path, registry),
 		openSae: async (model, { k } = {}) => openSae(model, { k, gpu: await gpu(), registry }),
 		async close() {
 			(await own?.catch(() => undefined))?.close();

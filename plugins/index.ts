@@ -35,6 +35,7 @@ export const plugins: readonly PluginEntry[] = [
 		provides: ["evaluator:reconstruction"],
 		load: () => import("./eval-reconstruction.ts"),
 	},
+	{ name: "eval-loss", provides: ["evaluator:loss"], load: () => import("./eval-loss.ts") },
 	{
 		name: "eval-layer-distance",
 		provides: ["evaluator:layer-distance"],

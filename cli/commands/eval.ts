@@ -2,11 +2,11 @@
 import { z } from "zod";
 import { usageError } from "../../core/errors.ts";
 import type { Context, EvaluatorContribution, MetricRow } from "../../core/plugin.ts";
+import type { ContributionOf } from "../../core/registry.ts";
 import { META } from "../../core/stream.ts";
 import { definePluginVerb } from "../command.ts";
 import { openInput } from "../input.ts";
 import { formatOf, outputOptions, writeOutput } from "../output.ts";
-import { registry } from "../plugins.ts";
 import { saeOptions, saePositionals } from "../sae.ts";
 
 export default definePluginVerb({
@@ -17,28 +17,37 @@ export default definePluginVerb({
 		{ command: "sae activations file held-out.npy | sae eval reconstruction my-sae" },
 		{ command: "sae eval reconstruction my-sae held-out.arrow --per-latent latents.arrow --format json" },
 		{ command: "sae eval recovery toy-sae --truth features.safetensors" },
+		{ command: "sae eval loss my-sae --model openai-community/gpt2 --text held-out.txt" },
 		{ command: "sae eval layer-distance layers.arrow --format json" },
 	],
 	plugin: { kind: "evaluator", optional: false },
-	omits: (evaluator) => (evaluator.kind === "evaluator" && evaluator.input === "rows" ? ["sae"] : []),
+	omits(evaluator) {
+		if (evaluator.kind !== "evaluator") return [];
+		if (evaluator.input === "own") return ["sae", "input"];
+		return evaluator.input === "rows" ? ["sae"] : [];
+	},
 	positionals: saePositionals,
 	options: z.object({ ...saeOptions, ...outputOptions }),
 	async run({ options, chosen, context }) {
 		const { columnTypes, tableBatch, tableSchema } = await import("../../core/arrow/metrics.ts");
 		const { contribution } = chosen;
-		const results =
-			contribution.input === "rows"
-				? await contribution.evaluate(
-						{ stream: await openInput(options.input, ["activations"]) },
-						chosen.options,
-						context,
-					)
-				: await evaluateSae(contribution, options, chosen.options, context);
+		const results = await resultsOf(contribution, options, chosen.options, context);
 		const rows = formatOf(options) === "table" && isWide(results) ? sideways(results) : results;
 		const schema = tableSchema(columnTypes(rows), "metrics", { [META.command]: context.command });
 		await writeOutput({ schema, batches: once(tableBatch(schema, rows)) }, options, context);
 	},
 });
+
+async function resultsOf(
+	evaluator: ContributionOf<"evaluator">,
+	given: { readonly sae: string; readonly input: string },
+	options: unknown,
+	context: Context,
+): Promise<MetricRow[]> {
+	if (evaluator.input === "own") return evaluator.evaluate({}, options, context);
+	if (evaluator.input !== "rows") return evaluateSae(evaluator, given, options, context);
+	return evaluator.evaluate({ stream: await openInput(given.input, ["activations"]) }, options, context);
+}
 
 async function evaluateSae(
 	evaluator: EvaluatorContribution,
@@ -49,8 +58,7 @@ async function evaluateSae(
 	if (evaluator.input === "none" && input !== "-") {
 		throw usageError(`the evaluator ${evaluator.name} reads no stream; leave ${input} out`);
 	}
-	const { loadSae } = await import("../../core/load.ts");
-	const model = await loadSae(sae, registry);
+	const model = await context.loadSae(sae);
 	if (evaluator.input === "none") return evaluator.evaluate({ model }, options, context);
 	const stream = await openInput(input, ["activations", "latents"]);
 	return evaluator.evaluate({ model, stream }, options, context);

@@ -3,6 +3,7 @@
 import { withBuiltIn } from "../built-in.ts";
 import type { Gpu } from "../gpu/device.ts";
 import { openGpu } from "../gpu/device.ts";
+import { loadSae } from "../load.ts";
 import { openSae } from "../open-sae.ts";
 import type { Context, Plugin } from "../plugin.ts";
 import { CounterRng } from "../random.ts";
@@ -51,6 +52,7 @@ export async function withBench<T>(
 		signal: new AbortController().signal,
 		command: "sae",
 		gpu,
+		loadSae: (path) => loadSae(path, registry),
 		openSae: async (model, { k } = {}) => openSae(model, { k, gpu: await gpu(), registry }),
 	};
 	const run: Bench["run"] = async (model, data) => {

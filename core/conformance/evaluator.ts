@@ -26,8 +26,9 @@ export async function checkEvaluator(plugin: Plugin, subject: EvaluatorSubject =
 	const model = subject.model ?? toySae(12, 48, 5);
 	const streamOf = subject.stream ?? ((width: number) => toyStream(toyRows(512, width), width));
 	await withBench(plugin, subject, async ({ context }) => {
-		const reads = contribution.input !== "none";
+		const reads = contribution.input === "stream" || contribution.input === "rows";
 		const evaluate = (stream: RecordStream | undefined, chosen = options, within = context) => {
+			if (contribution.input === "own") return contribution.evaluate({}, chosen, within);
 			if (contribution.input === "rows") return contribution.evaluate({ stream: stream! }, chosen, within);
 			return contribution.evaluate(stream ? { model, stream } : { model }, chosen, within);
 		};

@@ -1,9 +1,10 @@
 /** From the final norm's rows to logits and losses, some rows at a time: the logits of all are never held. */
 import type { Gpu } from "../../kernels/gpu.ts";
 import { TILE } from "../../kernels/layout.ts";
+import { tokenDivergences } from "../../kernels/model/divergence.ts";
 import { mapGroups, mapRows } from "../../kernels/model/map.ts";
 import { tokenLosses } from "../../kernels/model/token-loss.ts";
-import { submit } from "../../kernels/program.ts";
+import { dispatch, submit } from "../../kernels/program.ts";
 import { type Products, type Rows, type Step, step } from "./product.ts";
 import type { ModelSpec } from "./spec.ts";
 import type { HookValue } from "./transformer.ts";
@@ -22,20 +23,27 @@ export interface Logits {
 	readonly stride: number;
 }
 
+/** An array of logits, and what fills it from the array that was given last, by the first row. */
+interface Place {
+	readonly rows: Rows;
+	from: GPUBuffer | undefined;
+	readonly steps: Map<number, readonly Step[]>;
+}
+
 export class LogitHead {
 	readonly #gpu: Gpu;
 	readonly #spec: Pick<ModelSpec, "vocab" | "logitCap">;
 	readonly #matrix: DeviceMatrix;
-	readonly #logits: Rows;
+	readonly #logits: Place;
 	/** Rows at a time. */
 	readonly #chunk: number;
 	readonly #targets: GPUBuffer;
 	readonly #losses: GPUBuffer;
 	readonly #products: Products;
 	readonly #buffers: GPUBuffer[] = [];
-	/** By the first row, for the array that was given last. */
-	readonly #steps = new Map<number, readonly Step[]>();
-	#from: GPUBuffer | undefined;
+	/** What comparisons need besides, once there is one. */
+	#comparison: { readonly logits: Place; readonly divergences: GPUBuffer } | undefined;
+	#kept: GPUBuffer | undefined;
 
 	/** `rows`: of a pass, at most. The matrix stays its maker's. */
 	constructor(
@@ -52,24 +60,15 @@ export class LogitHead {
 		const stride = strideOf(spec.vocab);
 		const fitting = Math.floor(Math.min(LOGIT_BYTES, gpu.maxBinding) / (stride * 4 * TILE)) * TILE;
 		this.#chunk = Math.min(Math.max(TILE, fitting), Math.ceil(rows / TILE) * TILE);
-		const buffer = this.#own(gpu.buffer("logits", this.#chunk * stride * 4));
-		this.#logits = { buffer, width: spec.vocab, stride };
+		this.#logits = this.#place();
 		this.#targets = this.#own(gpu.buffer("targets", rows * 4));
 		this.#losses = this.#own(gpu.buffer("losses", rows * 4));
 	}
 
 	/** Makes the logits of the rows of `ln_final.out`, and hands them out a part at a time. */
 	async eachLogits(final: HookValue, use: (logits: Logits) => void | Promise<void>): Promise<void> {
-		const { vocab } = this.#spec;
-		const { buffer, stride } = this.#logits;
 		for (let firstRow = 0; firstRow < final.rows; firstRow += this.#chunk) {
-			const rows = Math.min(this.#chunk, final.rows - firstRow);
-			const steps = this.#chunkSteps(final, firstRow);
-			submit(
-				this.#gpu,
-				steps.map(({ dispatch, groups }) => ({ ...dispatch, groups: groups({ rows, blocks: 0 }) })),
-			);
-			await use({ buffer, firstRow, rows, vocab, stride });
+			await use(this.#fill(this.#logits, final, firstRow));
 		}
 	}
 
@@ -79,38 +78,100 @@ export class LogitHead {
 	 * @param targets the token that came after each row; NO_TARGET where none did, whose loss is 0.
 	 */
 	async losses(final: HookValue, targets: Uint32Array): Promise<Float32Array> {
-		const gpu = this.#gpu;
-		gpu.write(this.#targets, Uint32Array.from(targets));
-		const threads = gpu.threads(256);
-		await this.eachLogits(final, ({ buffer, firstRow, rows, vocab, stride }) => {
-			const size = gpu.constants(firstRow, rows, vocab, stride);
-			const bindings = [size, buffer, this.#targets, this.#losses];
-			const losses = step(gpu, "losses", tokenLosses(threads), bindings, () => rows);
-			submit(gpu, [{ ...losses.dispatch, groups: losses.groups({ rows, blocks: 0 }) }]);
-			size.destroy();
+		this.#gpu.write(this.#targets, Uint32Array.from(targets));
+		await this.eachLogits(final, (logits) => this.#lose(logits));
+		return new Float32Array(await this.#gpu.read(this.#losses, 0, final.rows * 4));
+	}
+
+	/** A copy of the rows of `ln_final.out`, which a later pass can be compared with. It lasts until the next one. */
+	keep(final: HookValue): HookValue {
+		const { buffer, rows, stride } = final;
+		this.#kept ??= this.#own(this.#gpu.buffer("kept rows", buffer.size));
+		const bytes = rows * stride * 4;
+		submit(this.#gpu, [], {
+			after: [{ from: buffer, fromOffset: 0, to: this.#kept, toOffset: 0, bytes }],
 		});
-		return new Float32Array(await gpu.read(this.#losses, 0, final.rows * 4));
+		return { ...final, buffer: this.#kept };
+	}
+
+	/** Cross-entropies, as `losses` gives them, and KL(clean ‖ final) of each row in nats. */
+	async compare(
+		clean: HookValue,
+		final: HookValue,
+		targets: Uint32Array,
+	): Promise<{ readonly losses: Float32Array; readonly divergences: Float32Array }> {
+		const gpu = this.#gpu;
+		this.#comparison ??= {
+			logits: this.#place(),
+			divergences: this.#own(gpu.buffer("divergences", this.#losses.size)),
+		};
+		const { logits: other, divergences } = this.#comparison;
+		const code = tokenDivergences(gpu.threads(256));
+		gpu.write(this.#targets, Uint32Array.from(targets));
+		await this.eachLogits(final, (logits) => {
+			this.#lose(logits);
+			const { buffer } = this.#fill(other, clean, logits.firstRow);
+			this.#perRow("divergences", code, logits, [buffer, logits.buffer, divergences]);
+		});
+		const read = async (buffer: GPUBuffer) => new Float32Array(await gpu.read(buffer, 0, final.rows * 4));
+		return { losses: await read(this.#losses), divergences: await read(divergences) };
 	}
 
 	close(): void {
 		for (const buffer of this.#buffers) buffer.destroy();
 	}
 
-	#chunkSteps(final: HookValue, firstRow: number): readonly Step[] {
-		if (this.#from !== final.buffer) this.#steps.clear();
-		this.#from = final.buffer;
-		const known = this.#steps.get(firstRow);
+	#place(): Place {
+		const width = this.#spec.vocab;
+		const stride = strideOf(width);
+		const buffer = this.#own(this.#gpu.buffer("logits", this.#chunk * stride * 4));
+		return { rows: { buffer, width, stride }, from: undefined, steps: new Map() };
+	}
+
+	/** Logits of the rows from `firstRow` on, as many as there is room for. */
+	#fill(place: Place, final: HookValue, firstRow: number): Logits {
+		const { buffer, stride, width: vocab } = place.rows;
+		const rows = Math.min(this.#chunk, final.rows - firstRow);
+		const steps = this.#chunkSteps(place, final, firstRow);
+		submit(
+			this.#gpu,
+			steps.map(({ dispatch, groups }) => ({ ...dispatch, groups: groups({ rows, blocks: 0 }) })),
+		);
+		return { buffer, firstRow, rows, vocab, stride };
+	}
+
+	#lose(logits: Logits): void {
+		const code = tokenLosses(this.#gpu.threads(256));
+		this.#perRow("losses", code, logits, [logits.buffer, this.#targets, this.#losses]);
+	}
+
+	/** A kernel with a workgroup per row of these logits. */
+	#perRow(
+		label: string,
+		code: string,
+		{ firstRow, rows, vocab, stride }: Logits,
+		bindings: GPUBuffer[],
+	): void {
+		const size = this.#gpu.constants(firstRow, rows, vocab, stride);
+		submit(this.#gpu, [dispatch(this.#gpu, label, code, [size, ...bindings], rows)]);
+		size.destroy();
+	}
+
+	#chunkSteps(place: Place, final: HookValue, firstRow: number): readonly Step[] {
+		if (place.from !== final.buffer) place.steps.clear();
+		place.from = final.buffer;
+		const known = place.steps.get(firstRow);
 		if (known) return known;
 		const from = { buffer: final.buffer, stride: final.stride, width: final.point.width };
-		const steps = this.#products.steps("logits", this.#matrix, from, this.#logits, firstRow);
+		const steps = this.#products.steps("logits", this.#matrix, from, place.rows, firstRow);
 		const { logitCap: cap } = this.#spec;
 		if (cap > 0) {
-			const { buffer, stride } = this.#logits;
+			const { buffer, stride } = place.rows;
 			const size = this.#own(this.#gpu.constants(stride / 4));
 			const code = mapRows({ kind: "softcap", cap });
 			steps.push(step(this.#gpu, "softcap", code, [size, buffer], ({ rows }) => mapGroups(rows, stride)));
 		}
-		this.#steps.set(firstRow, steps);
+		place.steps.set(firstRow, steps);
 		return steps;
 	}
 

@@ -2,11 +2,31 @@
 
 export { NO_TARGET } from "../../kernels/model/token-loss.ts";
 export { readModelSpec } from "./config.ts";
+export { editCodes, type GivenEdit, type LatentEdit, parseEdit } from "./edits.ts";
 export type { LogitHead, Logits } from "./head.ts";
 export { expandLayers, findHookPoint, type HookPoint, hookPoints } from "./hooks.ts";
 export { findModel } from "./hub.ts";
+export {
+	type Change,
+	compareLosses,
+	finalRows,
+	LossMean,
+	type PassLosses,
+	type PassTokens,
+	packPasses,
+} from "./losses.ts";
 export { type OpenTransformerOptions, openTransformer } from "./open.ts";
 export type * from "./spec.ts";
+export {
+	checkApart,
+	mergeHooks,
+	type PlacedSae,
+	placeSae,
+	replaceRows,
+	type SaePlace,
+	type SpliceOptions,
+	spliceHooks,
+} from "./splice.ts";
 export type { Context as TextContext } from "./text/contexts.ts";
 export { openText, type TextInput, type TextOptions, textOptions } from "./text/input.ts";
 export { openTokenizer, type TextTokenizer } from "./tokenizer.ts";

@@ -161,6 +161,15 @@ export class Transformer {
 		return unpadRows(new Float32Array(bytes), point.width, stride, rows);
 	}
 
+	/** Replaces the rows of a hook point, of which `data` has [rows, width]: what the pass does later works on these. */
+	write({ buffer, rows, stride, point: { width } }: HookValue, data: Float32Array): void {
+		const padded = new Float32Array(rows * stride);
+		for (let row = 0; row < rows; row++) {
+			padded.set(data.subarray(row * width, (row + 1) * width), row * stride);
+		}
+		this.#gpu.write(buffer, padded);
+	}
+
 	/** Frees the model's memory; the device stays open, unless it was opened for the model. */
 	close(): void {
 		for (const buffer of this.#buffers) buffer.destroy();

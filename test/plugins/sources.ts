@@ -12,6 +12,7 @@ export const context: Context = {
 	log: { info() {}, progress() {}, warn() {}, debug() {} },
 	signal: new AbortController().signal,
 	gpu: () => Promise.reject(new Error("no GPU in this test")),
+	loadSae: () => Promise.reject(new Error("no SAE in this test")),
 	openSae: () => Promise.reject(new Error("no GPU in this test")),
 	command: "sae activations test",
 };

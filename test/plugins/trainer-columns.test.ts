@@ -56,6 +56,7 @@ async function reloaded(sae: SaeModel): Promise<SaeModel> {
 const context: Context = {
 	...referenceContext(),
 	gpu: async () => gpu,
+	loadSae: () => Promise.reject(new Error("no SAE in this test")),
 	openSae: async (model, { k } = {}) => openSae(model, { gpu, k }),
 };
 

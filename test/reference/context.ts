@@ -1,4 +1,5 @@
 /** A context for plugins whose SAEs run by the float64 reference, so that no GPU is needed. */
+import { loadSae } from "../../core/load.ts";
 import type { Context } from "../../core/plugin.ts";
 import type { SaeRuntime } from "../../core/runtime.ts";
 import type { SaeModel } from "../../core/sae.ts";
@@ -10,6 +11,7 @@ export function referenceContext(): Context {
 		signal: new AbortController().signal,
 		command: "sae test",
 		gpu: () => Promise.reject(new Error("this context has no GPU")),
+		loadSae: (path) => loadSae(path),
 		openSae: async (model, override) => referenceRuntime(model, override?.k ?? Number(model.settings.k)),
 	};
 }

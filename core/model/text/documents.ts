@@ -90,7 +90,6 @@ async function* jsonDocuments(path: string, field: string): AsyncGenerator<strin
 async function* arrowDocuments(path: string, field: string): AsyncGenerator<string> {
 	const { schema, batches } = await openArrow(path);
 	requireColumn(
-		core,
 		path,
 		schema.fields.map(({ name }) => name),
 		field,

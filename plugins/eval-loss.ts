@@ -1,0 +1,188 @@
+/**
+ * `sae eval loss`: what a language model loses when SAEs take the place of its activations. Names are SAEBench's; the
+ * loss of zero-ablation is `_with_ablation`, that of the mean has its own.
+ */
+import {
+	type Context,
+	type Core,
+	definePlugin,
+	type MetricRow,
+	type ModelSpec,
+	type OwnEvaluatorContribution,
+	type PassTokens,
+	type PlacedSae,
+	type TextContext,
+	type TextInput,
+	type Transformer,
+} from "saeflow";
+import type { z } from "zod";
+import { meanRows } from "./eval-loss/mean-rows.ts";
+import { Scores } from "./eval-loss/scores.ts";
+
+export default definePlugin({
+	name: "eval-loss",
+	apiVersion: 1,
+	contributes: (core) => [loss(core)],
+});
+
+function lossOptions({ z, textOptions }: Core) {
+	return z.object({
+		sae: z
+			.array(z.string())
+			.min(1)
+			.describe("SAEs; several are measured one by one, and all at once in one pass"),
+		model: z.string().describe("Folder in Hugging Face's layout, or a Hub id such as openai-community/gpt2"),
+		hook_point: z
+			.array(z.string())
+			.optional()
+			.meta({ hint: "NAME" })
+			.describe(
+				"Where each SAE belongs, in their order; by default what it was trained on. FROM:TO for transcoders",
+			),
+		error: z
+			.enum(["drop", "keep"])
+			.default("drop")
+			.describe("Whether what an SAE leaves unexplained is added again; then nothing should change"),
+		...textOptions,
+		exclude_special: z
+			.boolean()
+			.default(false)
+			.describe("Special tokens (BOS, EOS, padding) keep their activations and are not counted"),
+		limit: z.int().min(2).default(409_600).describe("Tokens to evaluate on at most"),
+		batch_tokens: z
+			.int()
+			.min(1)
+			.max(1_000_000)
+			.optional()
+			.describe("Tokens that the device works on at a time"),
+	});
+}
+
+type Options = z.output<ReturnType<typeof lossOptions>>;
+
+function loss(core: Core): OwnEvaluatorContribution<Options> {
+	return {
+		kind: "evaluator",
+		name: "loss",
+		summary:
+			"a language model's loss with SAEs in it: loss recovered against zero- and mean-ablation, and KL",
+		options: lossOptions(core),
+		positional: { key: "sae", variadic: true },
+		input: "own",
+		evaluate: (_, options, context) => evaluate(core, options, context),
+	};
+}
+
+async function evaluate(core: Core, options: Options, context: Context): Promise<MetricRow[]> {
+	const folder = await core.findModel(options.model, context.log);
+	const spec = await core.readModelSpec(folder);
+	const text = await core.openText(folder, spec, options);
+	const saes = await openSaes(core, spec, options, context);
+	let model: Transformer | undefined;
+	try {
+		const contexts = await someContexts(text, options.limit);
+		if (contexts.length === 0) throw new core.SaeError("there are no tokens to evaluate on");
+		model = await core.openTransformer(folder, {
+			gpu: await context.gpu(),
+			context: text.length,
+			...(options.batch_tokens && { rows: Math.max(options.batch_tokens, text.length) }),
+		});
+		return await measure(core, model, saes, contexts, text, options, context);
+	} finally {
+		model?.close();
+		for (const { sae } of saes) sae.runtime.close();
+	}
+}
+
+interface NamedSae {
+	readonly path: string;
+	readonly sae: PlacedSae;
+}
+
+async function openSaes(
+	core: Core,
+	spec: ModelSpec,
+	{ sae: paths, hook_point: given }: Options,
+	context: Context,
+): Promise<NamedSae[]> {
+	if (given && given.length !== paths.length) {
+		throw core.usageError(`${paths.length} SAEs have ${given.length} hook points: give one each`);
+	}
+	const models = await Promise.all(paths.map((path) => context.loadSae(path)));
+	const places = models.map((model, i) => core.placeSae(spec, model, given?.[i]));
+	core.checkApart(places);
+	const opened: NamedSae[] = [];
+	for (const [i, model] of models.entries()) {
+		const runtime = await context.openSae(model);
+		opened.push({ path: paths[i]!, sae: { ...places[i]!, model, runtime } });
+	}
+	return opened;
+}
+
+/** The first contexts, with so many tokens at most. They are held, for they are run more than once. */
+async function someContexts(text: TextInput, limit: number): Promise<TextContext[]> {
+	const found: TextContext[] = [];
+	let left = limit;
+	for await (const { tokens, documents } of text.contexts()) {
+		if (left <= 0) break;
+		found.push({ tokens: tokens.subarray(0, left), documents: documents.subarray(0, left) });
+		left -= tokens.length;
+	}
+	return found;
+}
+
+async function measure(
+	core: Core,
+	model: Transformer,
+	saes: readonly NamedSae[],
+	contexts: readonly TextContext[],
+	{ special }: TextInput,
+	{ error, exclude_special: exclude }: Options,
+	{ signal, log }: Context,
+): Promise<MetricRow[]> {
+	const passes = () => core.packPasses(contexts, model.rows);
+	const spared =
+		({ tokens }: PassTokens) =>
+		(row: number) =>
+			special.has(tokens[row]!);
+	const counted = exclude ? (pass: PassTokens) => (row: number) => !spared(pass)(row) : () => () => true;
+	const points = saes.flatMap(({ sae }) => sae.writes);
+	const means = await meanRows(model, passes(), points, counted, signal);
+	const groups = saes.map((one) => [one]);
+	if (saes.length > 1) groups.unshift([...saes]);
+	const scores = groups.map((group) => new Scores(core, group));
+	const changes = groups.flatMap((group, g) => {
+		const into = group.flatMap(({ sae }) => sae.writes);
+		const replaced = (vectorOf: (name: string, width: number) => Float32Array) => (pass: PassTokens) =>
+			new Map(
+				into.map(({ name, width }) => [
+					name,
+					core.replaceRows(model, vectorOf(name, width), exclude ? spared(pass) : undefined),
+				]),
+			);
+		return [
+			(pass: PassTokens) =>
+				core.spliceHooks(
+					model,
+					group.map(({ sae }, i) => ({
+						sae,
+						options: {
+							keepError: error === "keep",
+							spared: exclude ? spared(pass) : undefined,
+							seen: (codes) => scores[g]!.see(i, codes, counted(pass)),
+						},
+					})),
+				),
+			replaced((_, width) => new Float32Array(width)),
+			replaced((name) => means.get(name)!),
+		];
+	});
+	let tokens = 0;
+	for await (const { pass, clean, changed } of core.compareLosses(model, passes(), changes, signal)) {
+		const counts = counted(pass);
+		for (const [g, one] of scores.entries()) one.add(pass, clean, changed.slice(3 * g, 3 * g + 3), counts);
+		tokens += pass.tokens.length;
+		log.progress(`${tokens} tokens`);
+	}
+	return scores.map((one) => one.row(error));
+}

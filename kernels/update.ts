@@ -45,6 +45,9 @@ export type Further =
 	/** factor[latent] · each block of the row's columns, brought to norm 1; inverse norms by latent and block. */
 	| { readonly kind: "direction"; readonly blocks: number; readonly columns: number };
 
+/** Parts of a row per thread whose weights and moments are fetched before they are needed. */
+const MOST_EARLY = 4;
+
 const SHORTEST_SEGMENT = 128;
 
 /**
@@ -179,6 +182,22 @@ export function updateRows(shape: UpdateRowsShape): string {
 	const { lanes, each, column, guarded, declare, sumEntries } = summation(shape);
 	const bindings = rowBindings(shape);
 	const needsWeights = bindings.includes("weights");
+	// Fetched while the entries are looked up, where there are registers to hold them.
+	const early = each <= MOST_EARLY;
+	const state = [
+		...(needsWeights
+			? [unroll(each, (i) => `var w${i} = vec4f(); ${guarded(i, `w${i} = weights[base + ${column(i)}];`)}`)]
+			: []),
+		...(mode === "update"
+			? [
+					unroll(
+						each,
+						(i) =>
+							`var m${i} = vec4f(); var v${i} = vec4f(); ${guarded(i, `m${i} = moments[moment + ${column(i)}]; v${i} = moments[moment + ${lanes}u + ${column(i)}];`)}`,
+					),
+				]
+			: []),
+	].join("\n");
 	return /* wgsl */ `
 ${mode === "update" ? STEP_PARAMS : ""}
 ${GROUP_INDEX}
@@ -194,15 +213,13 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
 	let local_latent = group_index(group, groups);
 	if (local_latent >= part.count || control[${CONTROL.stopped}] != 0.0) { return; }
 	let latent = part.start + local_latent;
+	let base = local_latent * ${lanes}u;
+	let moment = 2u * base;
+	${early ? state : ""}
 	${declare}
 	${from === "entries" ? sum() : ""}
-	let base = local_latent * ${lanes}u;
+	${early ? "" : state}
 	${from === "rows" ? unroll(each, (i) => guarded(i, `g${i} = gradients[base + ${column(i)}];`)) : ""}
-	${
-		needsWeights
-			? unroll(each, (i) => `var w${i} = vec4f(); ${guarded(i, `w${i} = weights[base + ${column(i)}];`)}`)
-			: ""
-	}
 	${further ? add(further) : ""}
 	${
 		unitRows
@@ -256,15 +273,12 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
 	function apply(): string {
 		return `
 	let clip = control[${CONTROL.clip}];
-	let moment = local_latent * ${2 * lanes}u;
 	${unroll(each, (i) =>
 		guarded(
 			i,
-			`{ var m = moments[moment + ${column(i)}];
-		var v = moments[moment + ${lanes}u + ${column(i)}];
-		w${i} = adam(w${i}, g${i} * clip, &m, &v);
-		moments[moment + ${column(i)}] = m;
-		moments[moment + ${lanes}u + ${column(i)}] = v; }`,
+			`w${i} = adam(w${i}, g${i} * clip, &m${i}, &v${i});
+		moments[moment + ${column(i)}] = m${i};
+		moments[moment + ${lanes}u + ${column(i)}] = v${i};`,
 		),
 	)}
 	${

@@ -2,9 +2,12 @@
 import type { RecordBatch } from "apache-arrow";
 import type { VectorType } from "./arrow/activations.ts";
 import { numberColumn } from "./arrow/numbers.ts";
+import type { BatchPart } from "./arrow/reader.ts";
 import { vectorColumn } from "./arrow/vectors.ts";
 import { SaeError } from "./errors.ts";
 import { firstNonFinite } from "./finite.ts";
+import { CounterRng } from "./random.ts";
+import { permutation } from "./shuffle.ts";
 import { META, type RecordStream } from "./stream.ts";
 
 /** Float32 values, float16 as their bits, or whole numbers. */
@@ -100,6 +103,29 @@ export class Lane {
 	}
 }
 
+/** Columns to read, by what they are for. */
+export interface LaneColumns {
+	readonly columns: readonly string[];
+	readonly targets?: readonly string[] | undefined;
+	readonly layers?: string | undefined;
+}
+
+export interface Lanes {
+	readonly inputs: Lane;
+	readonly targets: Lane | undefined;
+	readonly layers: Lane | undefined;
+	readonly all: readonly Lane[];
+}
+
+export function lanesOf({ columns, targets, layers }: LaneColumns): Lanes {
+	const lanes = {
+		inputs: new Lane(columns, "vectors"),
+		targets: targets && new Lane(targets, "vectors"),
+		layers: layers === undefined ? undefined : new Lane([layers], "numbers"),
+	};
+	return { ...lanes, all: Object.values(lanes).filter((lane) => lane !== undefined) };
+}
+
 function mixed(first: string, firstType: string, second: string, secondType: string): SaeError {
 	return new SaeError(
 		`column ${second}: its vectors are ${secondType}, those of ${first} are ${firstType}; columns that are read together have one type`,
@@ -107,25 +133,77 @@ function mixed(first: string, firstType: string, second: string, secondType: str
 }
 
 export function allocate(type: ValueType, length: number): Values {
-	if (type === "float16") return new Uint16Array(length);
-	return type === "uint32" ? new Uint32Array(length) : new Float32Array(length);
+	return view(type, new ArrayBuffer(length * (type === "float16" ? 2 : 4)));
+}
+
+/** The whole of `buffer` as values. */
+export function view(type: ValueType, buffer: ArrayBuffer): Values {
+	if (type === "float16") return new Uint16Array(buffer);
+	return type === "uint32" ? new Uint32Array(buffer) : new Float32Array(buffer);
 }
 
 /** Some rows, by lane. */
 export interface Block {
 	readonly rows: number;
 	readonly data: readonly Values[];
+	/** In which the rows come; as they lie where there is none. */
+	readonly order?: Uint32Array | undefined;
 }
 
 export const NO_BLOCK: Block = { rows: 0, data: [] };
 
-/** Two sets of buffers take turns, so a block is valid until the next but one. */
-export class BlockSource {
-	readonly #batches: AsyncIterator<RecordBatch>;
+/** What cuts a stream into blocks. */
+export interface Blocks {
+	/**
+	 * The next block; fewer rows than a whole block at the end, none after it. A block is valid until the next one is
+	 * asked for, and one without an order until the next but one is.
+	 */
+	next(): Promise<Block>;
+	/** Does not wait: a producer that is in no hurry must not hold up a consumer that has enough. */
+	close(): void;
+}
+
+/** Reads the next block while one is in use. `rows`: of a whole block. */
+export function readAhead(blocks: Blocks, rows: number): Blocks {
+	let pending: Promise<Block> | undefined;
+	return {
+		async next() {
+			const block = await (pending ?? blocks.next());
+			pending = block.rows === rows ? blocks.next() : Promise.resolve(NO_BLOCK);
+			pending.catch(() => {});
+			return block;
+		},
+		close: () => blocks.close(),
+	};
+}
+
+export interface BlockLayout {
+	/** Rows per block. */
+	readonly rows: number;
+	/** Row number of the first row of the first block. */
+	readonly start: number;
+	/** Number of the first block. */
+	readonly first: number;
+	/** Seed of the order within blocks; none: as they come. */
+	readonly seed: number | undefined;
+}
+
+/** The batches of a stream that is read already, as parts. */
+export async function* partsOfStream({ batches }: RecordStream): AsyncGenerator<BatchPart> {
+	for await (const batch of batches) {
+		yield { rows: batch.numRows, metadata: batch.metadata, load: async () => batch };
+	}
+}
+
+/** Blocks that are read here. Sets of buffers take turns. */
+export class LocalBlocks implements Blocks {
+	readonly #parts: AsyncGenerator<BatchPart>;
 	readonly #lanes: readonly Lane[];
-	readonly #rows: number;
-	readonly #buffers: (readonly Values[] | undefined)[] = [undefined, undefined];
+	readonly #layout: BlockLayout;
+	readonly #rng: CounterRng | undefined;
+	readonly #buffers: (readonly Values[] | undefined)[];
 	#turn = 0;
+	#block: number;
 	/** Row number at which the next batch should begin, if it says. */
 	#expected: number | undefined;
 	/** Row number of the next row to hand out. */
@@ -134,49 +212,61 @@ export class BlockSource {
 	#from = 0;
 	#to = 0;
 
-	constructor(stream: RecordStream, lanes: readonly Lane[], rows: number, start: number) {
-		this.#batches = stream.batches[Symbol.asyncIterator]();
+	/** @param held blocks that are valid at the same time. */
+	constructor(parts: AsyncGenerator<BatchPart>, lanes: readonly Lane[], layout: BlockLayout, held: number) {
+		this.#parts = parts;
 		this.#lanes = lanes;
-		this.#rows = rows;
-		this.#next = start;
+		this.#layout = layout;
+		this.#rng = layout.seed === undefined ? undefined : new CounterRng(layout.seed);
+		this.#buffers = new Array(held).fill(undefined);
+		this.#block = layout.first;
+		this.#next = layout.start;
 	}
 
-	/** The next block; fewer rows than a whole block at the end, none after it. */
 	async next(): Promise<Block> {
 		const turn = this.#turn;
-		this.#turn = 1 - turn;
+		this.#turn = (turn + 1) % this.#buffers.length;
+		const most = this.#layout.rows;
 		let filled = 0;
-		while (filled < this.#rows && (await this.#fill())) {
-			this.#buffers[turn] ??= this.#lanes.map(({ type, width }) => allocate(type, this.#rows * width));
+		while (filled < most && (await this.#fill())) {
+			this.#buffers[turn] ??= this.#lanes.map(({ type, width }) => allocate(type, most * width));
 			const block = this.#buffers[turn]!;
-			const take = Math.min(this.#rows - filled, this.#to - this.#from);
+			const take = Math.min(most - filled, this.#to - this.#from);
 			for (const [i, lane] of this.#lanes.entries()) lane.copy(block[i]!, filled, this.#from, take);
 			this.#from += take;
 			filled += take;
 			this.#next += take;
 		}
+		const block = this.#block++;
 		if (filled === 0) return NO_BLOCK;
 		const data = this.#buffers[turn]!.map((values, i) => values.subarray(0, filled * this.#lanes[i]!.width));
 		for (const [i, lane] of this.#lanes.entries()) lane.checkFinite(data[i]!, this.#next - filled);
-		return { rows: filled, data };
+		return { rows: filled, data, order: this.#rng && permutation(this.#rng.derive(block), filled) };
 	}
 
-	/** Does not wait: a producer that is in no hurry must not hold up a consumer that has enough. */
+	/** Passes over whole blocks. */
+	skip(blocks: number): void {
+		const rows = blocks * this.#layout.rows;
+		this.#block += blocks;
+		this.#next += rows;
+		this.#from = Math.min(this.#to, this.#from + rows);
+	}
+
 	close(): void {
-		this.#batches.return?.().catch(() => {});
+		this.#parts.return(undefined).catch(() => {});
 	}
 
 	/** Makes sure that what is left begins with the next row; false at the end. */
 	async #fill(): Promise<boolean> {
 		while (this.#from === this.#to) {
-			const { done, value } = await this.#batches.next();
+			const { done, value } = await this.#parts.next();
 			if (done) return false;
 			const first = this.#rowNumber(value);
-			const rows = value.numRows;
-			if (rows > 0) this.#receive(value, first);
+			const { rows } = value;
 			this.#expected = first + rows;
 			this.#to = rows;
 			this.#from = Math.min(rows, Math.max(0, this.#next - first));
+			if (this.#from < this.#to) this.#receive(await value.load(), first);
 		}
 		return true;
 	}
@@ -190,8 +280,8 @@ export class BlockSource {
 	}
 
 	/** The number of the batch's first row, from its cursor. */
-	#rowNumber(batch: RecordBatch): number {
-		const text = batch.metadata.get(META.cursor);
+	#rowNumber({ metadata }: BatchPart): number {
+		const text = metadata.get(META.cursor);
 		const expected = this.#expected ?? 0;
 		if (text === undefined) return expected;
 		const cursor = Number(text);

@@ -1,9 +1,19 @@
 /** Turns a stream of batches of any size into training batches of one size, shuffled and resumable. */
 import type { Vectors, VectorType } from "./arrow/activations.ts";
 import { gatherRows } from "./gather.ts";
-import { CounterRng } from "./random.ts";
-import { allocate, BlockSource, Lane, NO_BLOCK, type Values } from "./row-blocks.ts";
-import { permutation } from "./shuffle.ts";
+import {
+	allocate,
+	type BlockLayout,
+	type Blocks,
+	type Lane,
+	type Lanes,
+	LocalBlocks,
+	lanesOf,
+	partsOfStream,
+	readAhead,
+	type Values,
+} from "./row-blocks.ts";
+import { ThreadedBlocks, usefulThreads } from "./row-threads.ts";
 import type { RecordStream } from "./stream.ts";
 
 export interface RowReaderOptions {
@@ -15,7 +25,10 @@ export interface RowReaderOptions {
 	readonly layers?: string | undefined;
 	/** Rows per batch. */
 	readonly batchSize: number;
-	/** Rows within which the order is shuffled; 0 keeps the stream's order. Two blocks are held in memory. */
+	/**
+	 * Rows within which the order is shuffled; 0 keeps the stream's order. Two blocks are held in memory, and two for
+	 * each thread that reads.
+	 */
 	readonly shuffleBlock?: number;
 	/** Seed of the shuffle. */
 	readonly seed?: number;
@@ -23,6 +36,8 @@ export interface RowReaderOptions {
 	readonly start?: number;
 	/** Whether to leave out a last batch of fewer rows. */
 	readonly dropShort?: boolean;
+	/** Threads that read, where the stream is a file; 0: none. By default two, where they pay. */
+	readonly threads?: number;
 }
 
 /** Vectors of several columns side by side, [rows, width]. */
@@ -42,7 +57,8 @@ export interface RowBatch extends SideBySide {
 }
 
 /**
- * Reads batches of rows. While a block is handed out, the next one is read.
+ * Reads batches of rows. While a block is handed out, the next one is read: by threads of their own where the stream
+ * is a large file, which gives the same rows in the same order.
  *
  * Every value is checked: NaN and infinities end in an error, since one of them spoils a whole run.
  *
@@ -50,100 +66,120 @@ export interface RowBatch extends SideBySide {
  * its block are skipped; a stream that begins after it is an error that says how to start the producer.
  */
 export async function* readRows(stream: RecordStream, options: RowReaderOptions): AsyncGenerator<RowBatch> {
-	const { batchSize, start = 0, seed = 0, dropShort = false } = options;
-	const shuffled = (options.shuffleBlock ?? 0) > 0;
-	const blockRows = shuffled ? options.shuffleBlock! : batchSize;
-	const rng = new CounterRng(seed);
-	const firstBlock = Math.floor(start / blockRows);
-	// Only a shuffled block has to be read from its beginning.
-	const origin = shuffled ? firstBlock * blockRows : start;
+	const { batchSize, start = 0, dropShort = false } = options;
 	const lanes = lanesOf(options);
-	const source = new BlockSource(stream, lanes.all, blockRows, origin);
+	const { threads = usefulThreads(stream) } = options;
+	const layout = layoutOf(options, threads);
+	const blocks = openBlocks(stream, options, lanes.all, layout, threads);
+	const batches = [new BatchBuffer(lanes.all, batchSize), new BatchBuffer(lanes.all, batchSize)] as const;
+	let position = start;
+	let turn = 0;
 	try {
-		const batches: [BatchBuffer, BatchBuffer] = [new BatchBuffer(lanes), new BatchBuffer(lanes)];
-		let position = start;
-		let filled = 0;
-		let turn = 0;
-		let pending = source.next();
-		for (let block = firstBlock; ; block++) {
-			const { rows, data } = await pending;
-			if (rows === 0) break;
-			// Ends early where a block is short: that is the last one.
-			pending = rows === blockRows ? source.next() : Promise.resolve(NO_BLOCK);
-			pending.catch(() => {});
-			const order = shuffled ? permutation(rng.derive(block), rows) : undefined;
-			for (let at = block === firstBlock ? start - origin : 0; at < rows; ) {
-				const take = Math.min(batchSize - filled, rows - at);
-				for (const [i, target] of batches[turn]!.arrays(batchSize).entries()) {
-					const { width } = lanes.all[i]!;
-					const values = data[i]!;
-					if (order) gatherRows(target, filled, values, width, order, at, take);
-					else target.set(values.subarray(at * width, (at + take) * width), filled * width);
+		for (let from = start - layout.start; ; from = 0) {
+			const { rows, data, order } = await blocks.next();
+			for (let at = from; at < rows; ) {
+				const batch = batches[turn]!;
+				const take = Math.min(batchSize - batch.rows, rows - at);
+				if (take === batchSize && !order) {
+					yield rowBatch(lanes, data, at, take, position);
+					position += take;
+				} else {
+					batch.add(data, order, at, take);
+					if (batch.rows === batchSize) {
+						yield rowBatch(lanes, batch.arrays, 0, batchSize, position);
+						position += batchSize;
+						batch.rows = 0;
+						turn = 1 - turn;
+					}
 				}
-				filled += take;
 				at += take;
-				if (filled === batchSize) {
-					yield batches[turn]!.rows(filled, position);
-					position += filled;
-					filled = 0;
-					turn = 1 - turn;
-				}
 			}
+			if (rows < layout.rows) break;
 		}
-		if (filled > 0 && !dropShort) yield batches[turn]!.rows(filled, position);
+		const last = batches[turn]!;
+		if (last.rows > 0 && !dropShort) yield rowBatch(lanes, last.arrays, 0, last.rows, position);
 	} finally {
-		source.close();
+		blocks.close();
 	}
 }
 
-interface Lanes {
-	readonly inputs: Lane;
-	readonly targets: Lane | undefined;
-	readonly layers: Lane | undefined;
-	readonly all: readonly Lane[];
+/** Rows that go from thread to thread at a time where they are not shuffled, about. */
+const THREADED_ROWS = 16384;
+
+function layoutOf({ batchSize, shuffleBlock = 0, seed = 0, start = 0 }: RowReaderOptions, threads: number) {
+	if (shuffleBlock === 0) {
+		const rows = threads > 0 ? batchSize * Math.ceil(THREADED_ROWS / batchSize) : batchSize;
+		return { rows, start, first: 0, seed: undefined };
+	}
+	// A shuffled block has to be read from its beginning.
+	const first = Math.floor(start / shuffleBlock);
+	return { rows: shuffleBlock, start: first * shuffleBlock, first, seed };
 }
 
-function lanesOf({ columns, targets, layers }: RowReaderOptions): Lanes {
-	const lanes = {
-		inputs: new Lane(columns, "vectors"),
-		targets: targets && new Lane(targets, "vectors"),
-		layers: layers === undefined ? undefined : new Lane([layers], "numbers"),
+function openBlocks(
+	stream: RecordStream,
+	{ columns, targets, layers }: RowReaderOptions,
+	lanes: readonly Lane[],
+	layout: BlockLayout,
+	threads: number,
+): Blocks {
+	if (threads > 0 && stream.file) {
+		return new ThreadedBlocks({ path: stream.file.path, columns, targets, layers, layout, threads }, lanes);
+	}
+	// One that is read beside one or, where they are handed out as they are, two in use.
+	const held = layout.seed === undefined ? 3 : 2;
+	return readAhead(new LocalBlocks(partsOfStream(stream), lanes, layout, held), layout.rows);
+}
+
+/** Some rows of some arrays. */
+function rowBatch(
+	{ inputs, targets, layers, all }: Lanes,
+	arrays: readonly Values[],
+	from: number,
+	rows: number,
+	position: number,
+): RowBatch {
+	const part = (lane: Lane) =>
+		arrays[all.indexOf(lane)]!.subarray(from * lane.width, (from + rows) * lane.width);
+	const vectors = (lane: Lane): SideBySide => ({
+		data: part(lane) as Vectors["data"],
+		rows,
+		width: lane.width,
+		widths: lane.widths,
+		type: lane.type as VectorType,
+	});
+	return {
+		...vectors(inputs),
+		position,
+		...(targets && { targets: vectors(targets) }),
+		...(layers && { layers: part(layers) as Uint32Array }),
 	};
-	return { ...lanes, all: Object.values(lanes).filter((lane) => lane !== undefined) };
 }
 
-/** Holds one batch; allocated once types and widths are known. */
+/** One batch that is put together; allocated once types and widths are known. */
 class BatchBuffer {
-	readonly #lanes: Lanes;
-	#arrays: readonly Values[] = [];
-
-	constructor(lanes: Lanes) {
-		this.#lanes = lanes;
-	}
-
+	/** Rows that it has so far. */
+	rows = 0;
 	/** By lane. */
-	arrays(rows: number): readonly Values[] {
-		if (this.#arrays.length === 0) {
-			this.#arrays = this.#lanes.all.map(({ type, width }) => allocate(type, rows * width));
-		}
-		return this.#arrays;
+	arrays: readonly Values[] = [];
+	readonly #lanes: readonly Lane[];
+	readonly #size: number;
+
+	constructor(lanes: readonly Lane[], size: number) {
+		this.#lanes = lanes;
+		this.#size = size;
 	}
 
-	rows(rows: number, position: number): RowBatch {
-		const { inputs, targets, layers, all } = this.#lanes;
-		const part = (lane: Lane) => this.#arrays[all.indexOf(lane)]!.subarray(0, rows * lane.width);
-		const vectors = (lane: Lane): SideBySide => ({
-			data: part(lane) as Vectors["data"],
-			rows,
-			width: lane.width,
-			widths: lane.widths,
-			type: lane.type as VectorType,
-		});
-		return {
-			...vectors(inputs),
-			position,
-			...(targets && { targets: vectors(targets) }),
-			...(layers && { layers: part(layers) as Uint32Array }),
-		};
+	/** Adds `count` rows of a block: from row `from`, in the block's order. */
+	add(data: readonly Values[], order: Uint32Array | undefined, from: number, count: number): void {
+		if (this.arrays.length === 0) {
+			this.arrays = this.#lanes.map(({ type, width }) => allocate(type, this.#size * width));
+		}
+		for (const [i, { width }] of this.#lanes.entries()) {
+			const target = this.arrays[i]!;
+			if (order) gatherRows(target, this.rows, data[i]!, width, order, from, count);
+			else target.set(data[i]!.subarray(from * width, (from + count) * width), this.rows * width);
+		}
+		this.rows += count;
 	}
 }

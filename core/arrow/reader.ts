@@ -45,10 +45,26 @@ export function readArrowChunks(chunks: AsyncIterable<Uint8Array>, name = "input
  * @param start rows to pass over; whole batches before it are skipped without being read, where the input seeks.
  */
 export async function readArrow(input: ByteReader, start = 0): Promise<RecordStream> {
+	const { schema, parts } = await readArrowParts(input);
+	const stream = { schema, batches: batchesFrom(parts, start) };
+	return start === 0 && input.file ? { ...stream, file: input.file } : stream;
+}
+
+/** One batch of a stream, read only when it is asked for. */
+export interface BatchPart {
+	readonly rows: number;
+	readonly metadata: ReadonlyMap<string, string>;
+	/** May be called once, before the next part is asked for. */
+	load(): Promise<RecordBatch>;
+}
+
+/** As {@link readArrow}, with batches that are passed over unless they are loaded. */
+export async function readArrowParts(
+	input: ByteReader,
+): Promise<{ schema: Schema; parts: AsyncGenerator<BatchPart> }> {
 	const reader = new ArrowReader(input);
 	try {
-		const schema = await reader.open();
-		return { schema, batches: batchesFrom(reader, start) };
+		return { schema: await reader.open(), parts: partsOf(reader) };
 	} catch (error) {
 		await input.close();
 		throw error;
@@ -72,21 +88,36 @@ export async function scanArrow(path: string): Promise<{ schema: Schema; rows: n
 	}
 }
 
-async function* batchesFrom(reader: ArrowReader, start: number): AsyncGenerator<RecordBatch> {
-	let skip = start;
+async function* partsOf(reader: ArrowReader): AsyncGenerator<BatchPart> {
 	try {
 		for (let next = await reader.next(); next; next = await reader.next()) {
-			if (skip > 0 && next.header.length <= skip) {
-				skip -= next.header.length;
-				await reader.input.skip(next.bodyLength);
-				continue;
-			}
-			const batch = await reader.load(next);
-			yield skip > 0 ? sliceBatch(batch, skip) : batch;
-			skip = 0;
+			const pending = next;
+			let loaded = false;
+			yield {
+				rows: pending.header.length,
+				metadata: pending.metadata,
+				load() {
+					loaded = true;
+					return reader.load(pending);
+				},
+			};
+			if (!loaded) await reader.input.skip(pending.bodyLength);
 		}
 	} finally {
 		await reader.input.close();
+	}
+}
+
+async function* batchesFrom(parts: AsyncGenerator<BatchPart>, start: number): AsyncGenerator<RecordBatch> {
+	let skip = start;
+	for await (const part of parts) {
+		if (skip > 0 && part.rows <= skip) {
+			skip -= part.rows;
+			continue;
+		}
+		const batch = await part.load();
+		yield skip > 0 ? sliceBatch(batch, skip) : batch;
+		skip = 0;
 	}
 }
 
@@ -161,7 +192,7 @@ class ArrowReader {
 
 	async load({ header, bodyLength, metadata }: PendingBatch): Promise<RecordBatch> {
 		const schema = this.#schema!;
-		const bytes = await readExactly(this.input, bodyLength);
+		const bytes = await readExactly(this.input, bodyLength, true);
 		const children = this.#decode(() => loadColumns(this.#body(header, bytes), schema.fields));
 		return makeBatch(schema, header.length, children, metadata);
 	}

@@ -1,9 +1,16 @@
 /** Small streams for tests. */
-import type { RecordBatch } from "apache-arrow";
-import { activationsBatch, activationsSchema, type VectorType } from "../../core/arrow/activations.ts";
+import { DataType, Field, type RecordBatch, Schema, Uint16, vectorFromArray } from "apache-arrow";
+import {
+	activationsBatch,
+	activationsSchema,
+	type VectorType,
+	vectorData,
+	vectorField,
+} from "../../core/arrow/activations.ts";
+import { makeBatch } from "../../core/arrow/batch.ts";
 import { readArrowChunks } from "../../core/arrow/reader.ts";
 import { writeArrow } from "../../core/arrow/writer.ts";
-import type { RecordStream } from "../../core/stream.ts";
+import { META, type RecordStream } from "../../core/stream.ts";
 
 /** A stream of `sizes.length` batches whose row r is [r, r + 0.25, …], with a token column and cursors. */
 export function countingStream(
@@ -22,6 +29,44 @@ export function countingStream(
 			const token = Uint32Array.from({ length: rows }, (_, i) => 10 * (row + i));
 			yield activationsBatch(schema, { data, rows, width, type }, { token }, cursors ? row : undefined);
 			row += rows;
+		}
+	}
+	return { schema, batches: batches() };
+}
+
+/** Rows r of columns a [r, r + 0.5], b [−r, −r − 0.25, −r − 0.5] and layer r mod 3, in batches of `sizes`. */
+export function severalColumns(
+	sizes: readonly number[],
+	{
+		types = ["float32", "float32"] as readonly VectorType[],
+		spoil = -1,
+		layerType = new Uint16() as DataType,
+	} = {},
+): RecordStream {
+	const fields = [vectorField("a", 2, types[0]!), vectorField("b", 3, types[1]!)] as const;
+	const layer = new Field("layer", layerType, false);
+	const schema = new Schema([...fields, layer], activationsSchema({ width: 1, type: "float32" }).metadata);
+	async function* batches(): AsyncGenerator<RecordBatch> {
+		let first = 0;
+		for (const rows of sizes) {
+			const vectors = fields.map((field, i) => {
+				const width = 2 + i;
+				const values = Float32Array.from({ length: rows * width }, (_, at) => {
+					const row = first + Math.floor(at / width);
+					if (row === spoil && i === 1 && at % width === 2) return Number.NaN;
+					return i === 0 ? row + (at % width) / 2 : -row - (at % width) / 4;
+				});
+				const type = types[i]!;
+				const data = type === "float16" ? new Uint16Array(new Float16Array(values).buffer) : values;
+				return vectorData(field, { data, rows, width, type });
+			});
+			const numbers = Array.from({ length: rows }, (_, row) => (first + row) % 3);
+			const layers = vectorFromArray(
+				DataType.isInt(layerType) && layerType.bitWidth === 64 ? numbers.map(BigInt) : numbers,
+				layerType,
+			);
+			yield makeBatch(schema, rows, [...vectors, layers.data[0]!], new Map([[META.cursor, String(first)]]));
+			first += rows;
 		}
 	}
 	return { schema, batches: batches() };

@@ -1,0 +1,105 @@
+/**
+ * Blocks of a file that are read, checked and put in order by threads, each of them every so many blocks. What comes
+ * is the same as without threads, bit by bit; the thread that takes the blocks only hands them on.
+ */
+import { Worker } from "node:worker_threads";
+import { type ExitCode, SaeError } from "./errors.ts";
+import type { Block, BlockLayout, Blocks, Lane, LaneColumns, Values } from "./row-blocks.ts";
+import type { RecordStream } from "./stream.ts";
+
+/** What a thread is started with. */
+export interface ThreadJob extends LaneColumns {
+	readonly path: string;
+	readonly layout: BlockLayout;
+	/** Of all the threads, and which one of them it is. */
+	readonly threads: number;
+	readonly index: number;
+}
+
+/** What a thread answers when it is asked for its next block. */
+export type ThreadAnswer =
+	| {
+			/** By lane. */
+			readonly data: readonly Values[];
+			readonly lanes: readonly Pick<Lane, "type" | "width" | "widths">[];
+			readonly rows: number;
+	  }
+	| { readonly failure: string; readonly exitCode: ExitCode | undefined };
+
+/** Below this many bytes a file is read before threads have started. */
+const SMALL_FILE = 2 ** 26;
+/** Processors that leave some to threads. */
+const ENOUGH_PROCESSORS = 4;
+
+/** Threads that pay for a stream. */
+export function usefulThreads({ file }: RecordStream): number {
+	if (!file || file.size < SMALL_FILE) return 0;
+	return navigator.hardwareConcurrency >= ENOUGH_PROCESSORS ? 2 : 0;
+}
+
+export class ThreadedBlocks implements Blocks {
+	readonly #lanes: readonly Lane[];
+	readonly #threads: readonly BlockThread[];
+	/** Blocks that are still in use, oldest first. */
+	readonly #held: (readonly Values[])[] = [];
+	#block = 0;
+
+	/** @param lanes get the types and widths of what comes. */
+	constructor(job: Omit<ThreadJob, "index">, lanes: readonly Lane[]) {
+		this.#lanes = lanes;
+		this.#threads = Array.from({ length: job.threads }, (_, index) => new BlockThread({ ...job, index }));
+	}
+
+	async next(): Promise<Block> {
+		const thread = this.#threads[this.#block++ % this.#threads.length]!;
+		const spent = this.#held.length === 2 ? this.#held.shift()! : [];
+		const answer = await thread.take(spent);
+		if ("failure" in answer) throw failureOf(answer);
+		if (answer.rows > 0) for (const [i, lane] of this.#lanes.entries()) Object.assign(lane, answer.lanes[i]);
+		this.#held.push(answer.data);
+		return { rows: answer.rows, data: answer.data };
+	}
+
+	close(): void {
+		for (const thread of this.#threads) thread.close();
+	}
+}
+
+/** A thread that always works on one block ahead. It keeps the process alive only while a block is waited for. */
+class BlockThread {
+	readonly #worker: Worker;
+	#answer: PromiseWithResolvers<ThreadAnswer>;
+
+	constructor(job: ThreadJob) {
+		this.#worker = new Worker(new URL("./row-thread.ts", import.meta.url), { workerData: job });
+		this.#worker.unref();
+		this.#worker.on("message", (answer: ThreadAnswer) => this.#answer.resolve(answer));
+		this.#worker.on("error", (error) => this.#answer.reject(error));
+		this.#answer = this.#ask([]);
+	}
+
+	/** The block it works on; `spent` is memory for the one after it. */
+	async take(spent: readonly Values[]): Promise<ThreadAnswer> {
+		this.#worker.ref();
+		const answer = await this.#answer.promise;
+		this.#worker.unref();
+		if (!("failure" in answer)) this.#answer = this.#ask(spent);
+		return answer;
+	}
+
+	close(): void {
+		void this.#worker.terminate();
+	}
+
+	#ask(spent: readonly Values[]): PromiseWithResolvers<ThreadAnswer> {
+		const answer = Promise.withResolvers<ThreadAnswer>();
+		answer.promise.catch(() => {});
+		const buffers = spent.map(({ buffer }) => buffer as ArrayBuffer);
+		this.#worker.postMessage(buffers, buffers);
+		return answer;
+	}
+}
+
+function failureOf({ failure, exitCode }: { failure: string; exitCode: ExitCode | undefined }): Error {
+	return exitCode === undefined ? new Error(failure) : new SaeError(failure, exitCode);
+}

@@ -44,9 +44,10 @@ export function foldScales(
 			throw new SaeError(`an input scale has to be positive and finite, not ${scale}`);
 		}
 	}
-	if (model.normalize_activations !== "none") {
+	const { normalize_activations } = model;
+	if (normalize_activations !== "none" && normalize_activations !== "expected_average_only_in") {
 		throw new SaeError(
-			`an input scale can't be folded into an SAE with normalize_activations "${model.normalize_activations}"`,
+			`an input scale can't be folded into an SAE with normalize_activations "${normalize_activations}"`,
 		);
 	}
 	if (typeof input === "number" && typeof target === "number") {
@@ -57,7 +58,7 @@ export function foldScales(
 				? mapValues(tensor, (value) => value * gain)
 				: tensor;
 		});
-		return { ...model, tensors };
+		return { ...model, normalize_activations: "none", tensors };
 	}
 	const at = (scales: number | Float32Array, column: number) =>
 		typeof scales === "number" ? scales : scales[column]!;
@@ -74,7 +75,48 @@ export function foldScales(
 		const width = tensor.shape.at(-1)!;
 		return mapValues(tensor, (value, index) => value / at(target, index % width));
 	});
-	return { ...model, tensors };
+	return { ...model, normalize_activations: "none", tensors };
+}
+
+/**
+ * Folds a scalar input scale as SAELens does: the matrices take it, biases and thresholds of latents stay, and so
+ * latents keep the units of training.
+ *
+ * @throws SaeError as {@link foldScales} does.
+ */
+export function foldScaleKeepingLatents(model: SaeModel, scale: number): SaeModel {
+	const { d_in, d_out = d_in } = model;
+	return foldScales(model, new Float32Array(d_in).fill(scale), new Float32Array(d_out).fill(scale));
+}
+
+/** Biases that are added to what the encoder's product gives. */
+const ENCODER_BIASES = ["b_enc", "b_gate", "b_mag"];
+
+/**
+ * The same SAE with or without b_dec taken from its input, for formats that know only one of the two: what b_dec
+ * changes about pre-activations moves into the encoder's biases, exactly but for rounding.
+ *
+ * @throws SaeError where reconstructions are of another width than inputs, so that b_dec can't be taken from them.
+ */
+export function withCentring(model: SaeModel, centred: boolean): SaeModel {
+	const { d_in, d_out = d_in, tensors, apply_b_dec_to_input } = model;
+	if (centred === apply_b_dec_to_input) return model;
+	const { W_enc, b_dec, r_mag } = tensors as Record<"W_enc" | "b_dec", Tensor> & SaeModel["tensors"];
+	if (d_out !== d_in) throw new SaeError("b_dec can't be taken from inputs of another width");
+	const latents = W_enc.shape[1]!;
+	const moved = new Float64Array(latents);
+	for (let i = 0; i < d_in; i++) {
+		const bias = centred ? b_dec.data[i]! : -b_dec.data[i]!;
+		for (let latent = 0; latent < latents; latent++) {
+			moved[latent]! += bias * W_enc.data[i * latents + latent]!;
+		}
+	}
+	const changed = mapTensors(model, (name, tensor) => {
+		if (!ENCODER_BIASES.includes(name)) return tensor;
+		const gain = (latent: number) => (name === "b_mag" ? Math.exp(r_mag!.data[latent]!) : 1);
+		return mapValues(tensor, (value, latent) => value + moved[latent]! * gain(latent));
+	});
+	return { ...model, apply_b_dec_to_input: centred, tensors: changed };
 }
 
 /**

@@ -8,8 +8,13 @@ export interface Tensor {
 	readonly data: Float32Array;
 }
 
-/** How the input is changed before encoding, where that can't be folded into the weights (SAELens' names). */
-export type InputNormalisation = "none" | "constant_norm_rescale" | "layer_norm";
+/**
+ * How the input is changed before encoding, where that is not folded into the weights (SAELens' names). Of a row x of
+ * width d: `layer_norm`: (x − μ) / (σ + 1e-5) with the row's mean and unbiased standard deviation, and σ · x̂ + μ of
+ * what is reconstructed; `constant_norm_rescale`: x · √d / ‖x‖, and x̂ · ‖x‖ / √d; `expected_average_only_in`: x times
+ * a number for the whole data set, which the file lacks, so that such an SAE can't be run until it is folded in.
+ */
+export type InputNormalisation = "none" | "constant_norm_rescale" | "layer_norm" | "expected_average_only_in";
 
 /**
  * An SAE for inference, on raw activations.

@@ -7,6 +7,7 @@ import { looksLikeIdx, openIdx } from "./idx.ts";
 import { openNpy } from "./npy.ts";
 import { openSafetensorsBytes, openShardedSafetensors } from "./safetensors.ts";
 import type { TensorFile } from "./tensor-file.ts";
+import { isTorchArchive, openTorchArchive, type TorchFile } from "./torch.ts";
 import { readZip } from "./zip.ts";
 
 export type FileFormat = "arrow" | "safetensors" | "safetensors index" | "npy" | "npz" | "idx" | "gzip";
@@ -15,7 +16,8 @@ export type FileFormat = "arrow" | "safetensors" | "safetensors index" | "npy" |
 const OTHERS: readonly (readonly [start: string, hint: string])[] = [
 	["PAR1", "Parquet; convert it to Arrow, e.g. with DuckDB or polars"],
 	["\x89HDF", "HDF5; save the array with numpy.save"],
-	["\x80\x02", "a Python pickle, which is never loaded; save safetensors instead"],
+	["\x80\x02\x8a\nl\xfc\x9cF\xf9", "of PyTorch before version 1.6; load it there, and torch.save it again"],
+	["\x80", "a bare Python pickle, which is never loaded, for it can run any code; save safetensors instead"],
 	["FEA1", "Feather version 1; save it as Arrow IPC"],
 ];
 
@@ -40,6 +42,28 @@ export async function detectFormat(bytes: Bytes): Promise<FileFormat> {
 	);
 }
 
+/** Opens a file of `torch.save`, with what stands in it beside tensors. */
+export async function openTorch(path: string): Promise<TorchFile> {
+	const file = await openTensorFile(path);
+	if (file.format === "torch") return file as TorchFile;
+	await file.close();
+	throw new SaeError(`${path}: is ${file.format}, not a file of torch.save`);
+}
+
+/** Whether a path is a file of `torch.save`, or a bare pickle, which would say how it must be saved. */
+export async function isTorch(path: string): Promise<boolean> {
+	const bytes = await openFile(path).catch(() => undefined);
+	if (!bytes) return false;
+	try {
+		const start = String.fromCharCode(...(await bytes.readAt(0, 2)));
+		return start.startsWith("\x80") || (start === "PK" && isTorchArchive(await readZip(bytes)));
+	} catch {
+		return false;
+	} finally {
+		await bytes.close();
+	}
+}
+
 /** Opens any format but Arrow, which is a stream. */
 export async function openTensorFile(path: string): Promise<TensorFile> {
 	const bytes = await openFile(path);
@@ -59,7 +83,7 @@ async function openBytes(bytes: Bytes): Promise<TensorFile> {
 		case "safetensors index":
 			return openIndex(bytes);
 		case "npz":
-			return openNpz(bytes);
+			return openZip(bytes);
 		case "npy":
 			return single(bytes, "npy", await openNpy(bytes));
 		case "idx":
@@ -90,16 +114,17 @@ async function openGzip(packed: Bytes): Promise<TensorFile> {
 	throw new SaeError(`${packed.name}: is ${format} inside gzip; unpack it first`);
 }
 
-async function openNpz(bytes: Bytes): Promise<TensorFile> {
+/** An .npz file, or one of `torch.save`: both are ZIP archives. */
+async function openZip(bytes: Bytes): Promise<TensorFile> {
+	const members = await readZip(bytes);
+	if (isTorchArchive(members)) return openTorchArchive(bytes, members);
 	const arrays = new Map<string, ElementArray>();
-	for (const member of await readZip(bytes)) {
+	for (const member of members) {
 		if (!member.name.endsWith(".npy")) continue;
 		arrays.set(member.name.slice(0, -4), await openNpy(await member.open()));
 	}
 	if (arrays.size === 0) {
-		throw new SaeError(
-			`${bytes.name}: is a ZIP archive without .npy arrays; save PyTorch tensors as safetensors`,
-		);
+		throw new SaeError(`${bytes.name}: is a ZIP archive without .npy arrays, and none of torch.save`);
 	}
 	return fileOfArrays(bytes.name, "npz", arrays, () => bytes.close());
 }

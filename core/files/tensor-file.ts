@@ -15,7 +15,7 @@ export interface TensorInfo {
 /** An open file of named arrays, read by ranges, so that it may be larger than the memory. */
 export interface TensorFile {
 	readonly path: string;
-	readonly format: "safetensors" | "npy" | "npz" | "idx";
+	readonly format: "safetensors" | "npy" | "npz" | "idx" | "torch";
 	readonly tensors: ReadonlyMap<string, TensorInfo>;
 	/** Free-form text that the file carries (safetensors' `__metadata__`). */
 	readonly metadata: Readonly<Record<string, string>>;

@@ -10,6 +10,7 @@ import {
 import { makeBatch, relabelBatch, sliceBatch } from "./arrow/batch.ts";
 import { columnTypes, tableBatch, tableSchema } from "./arrow/metrics.ts";
 import { isNumberColumn, numberColumn } from "./arrow/numbers.ts";
+import { openArrowFile } from "./arrow/random-access.ts";
 import { openArrow, scanArrow } from "./arrow/reader.ts";
 import { takeRows } from "./arrow/take.ts";
 import { findVectorField, vectorColumn, vectorFields } from "./arrow/vectors.ts";
@@ -33,28 +34,32 @@ import {
 } from "./fold.ts";
 import { transposed } from "./matrix.ts";
 import {
-	checkApart,
 	compareLosses,
 	expandLayers,
 	finalRows,
 	findHookPoint,
 	findModel,
+	firstContexts,
 	hookPoints,
 	LossMean,
 	NO_TARGET,
+	openSaesIn,
 	openText,
 	openTokenizer,
 	openTransformer,
 	packPasses,
-	placeSae,
 	readModelSpec,
 	replaceRows,
 	spliceHooks,
 	textOptions,
 } from "./model/index.ts";
+import { partMetadata, partOf, partOption, rowsOfPart } from "./part.ts";
 import { CounterRng } from "./random.ts";
 import { readRows } from "./rows.ts";
 import { saeReader } from "./sae-rows.ts";
+import { columnsOf } from "./shards/manifest.ts";
+import { RUN_ROWS } from "./shards/plan.ts";
+import { checkShards, findShards, joinShards } from "./shards/read.ts";
 import { permutation } from "./shuffle.ts";
 import { META, origin, repeats } from "./stream.ts";
 import { openCheckpoint, writeCheckpoint } from "./train/checkpoint.ts";
@@ -92,6 +97,7 @@ export const core = {
 	tableSchema,
 	tableBatch,
 	openArrow,
+	openArrowFile,
 	scanArrow,
 	writeArrowFile,
 	readRows,
@@ -118,6 +124,15 @@ export const core = {
 	withCentring,
 	origin,
 	repeats,
+	partOption,
+	partOf,
+	partMetadata,
+	rowsOfPart,
+	RUN_ROWS,
+	findShards,
+	joinShards,
+	checkShards,
+	columnsOf,
 	findModel,
 	readModelSpec,
 	hookPoints,
@@ -128,8 +143,8 @@ export const core = {
 	openText,
 	textOptions,
 	NO_TARGET,
-	placeSae,
-	checkApart,
+	openSaesIn,
+	firstContexts,
 	spliceHooks,
 	replaceRows,
 	packPasses,

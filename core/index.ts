@@ -30,6 +30,7 @@ export { loadSae, saveSae } from "./load.ts";
 export * from "./model/index.ts";
 export { type OpenSaeOptions, openSae } from "./open-sae.ts";
 export { type Discovered, discoverPlugins } from "./packages/discover.ts";
+export type { Part } from "./part.ts";
 export type * from "./plugin.ts";
 export { API_VERSION, definePlugin } from "./plugin.ts";
 export { CounterRng } from "./random.ts";
@@ -39,6 +40,9 @@ export { type RowBatch, type RowReaderOptions, readRows, type SideBySide } from 
 export type { SaeRuntime } from "./runtime.ts";
 export type * from "./sae.ts";
 export { type GivenColumns, type SaeReader, type SaeRows, saeReader } from "./sae-rows.ts";
+export type { Manifest as ShardManifest } from "./shards/manifest.ts";
+export type { ShardFolder } from "./shards/read.ts";
+export { type ShardOptions, writeShards } from "./shards/write.ts";
 export type { MetricSink } from "./sinks/sink.ts";
 export { tensorboardSink } from "./sinks/tensorboard.ts";
 export type * from "./stream.ts";

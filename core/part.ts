@@ -2,6 +2,7 @@
 import { z } from "zod";
 import { usageError } from "./errors.ts";
 import type { Logger } from "./plugin.ts";
+import { META } from "./stream.ts";
 
 export interface Part {
 	/** From 0. */
@@ -36,7 +37,7 @@ export function partOf(
 		const found = scheduled(env);
 		if (!found) return undefined;
 		const part = checked(found.index, found.count, found.variable);
-		log.info(`${partText(part)}, as ${found.variable} says; --shard 1/1 takes everything`);
+		log.info(`part ${part.index + 1}/${part.count}, as ${found.variable} says; --shard 1/1 takes everything`);
 		return part.count === 1 ? undefined : part;
 	}
 	const [, position, count] = FORM.exec(given)!;
@@ -44,9 +45,9 @@ export function partOf(
 	return part.count === 1 ? undefined : part;
 }
 
-/** `part 3/8`. */
-export function partText({ index, count }: Part): string {
-	return `part ${index + 1}/${count}`;
+/** Schema metadata of a stream of that part. */
+export function partMetadata(part: Part | undefined): Record<string, string> {
+	return part ? { [META.part]: `${part.index + 1}/${part.count}` } : {};
 }
 
 /** The part's rows, `begin` to `end` (exclusive), of `rows` rows: each row is in one part, and parts differ by one row. */

@@ -1,10 +1,18 @@
 /** `sae activations file`: activations that are already in files. */
 import { access } from "node:fs/promises";
-import type { Schema } from "apache-arrow";
-import { type ActivationSource, type Core, definePlugin, type SourceContribution } from "saeflow";
+import { Schema } from "apache-arrow";
+import {
+	type ActivationSource,
+	type Context,
+	type Core,
+	definePlugin,
+	type Part,
+	type SourceContribution,
+} from "saeflow";
 import type { z } from "zod";
 import { emit, emittedRows, type RowOrder } from "./file/order.ts";
 import { openSegment, type Segment } from "./file/segments.ts";
+import { isFolder, openShards } from "./file/shards.ts";
 
 export default definePlugin({
 	name: "file",
@@ -12,13 +20,15 @@ export default definePlugin({
 	contributes: (core) => [fileSource(core)],
 });
 
-function fileOptions({ z }: Core) {
+function fileOptions({ z, partOption }: Core) {
 	const range = /^(\d*):(\d*)$/;
 	return z.object({
 		paths: z
 			.array(z.string())
 			.min(1)
-			.describe("Files or globs: Arrow, safetensors (or its index), .npy, .npz, IDX"),
+			.describe(
+				"Files or globs: Arrow, safetensors (or its index), .npy, .npz, IDX; or folders of shards, and folders of those",
+			),
 		tensor: z
 			.string()
 			.optional()
@@ -33,13 +43,25 @@ function fileOptions({ z }: Core) {
 				return { begin: Number(begin), end: end === "" ? Number.POSITIVE_INFINITY : Number(end) };
 			})
 			.describe("Rows A:B of the joined files, B exclusive; the default is all"),
+		shard: partOption,
 		epochs: z.int().min(1).default(1).describe("How many times to go through those rows"),
 		shuffle_buffer: z
 			.int()
 			.min(0)
 			.default(0)
 			.describe("Shuffle within blocks of this many rows, anew in each epoch; 0 keeps the order"),
+		shuffle_run: z
+			.int()
+			.min(0)
+			.optional()
+			.describe(
+				"Before that shuffle, bring runs of this many rows from everywhere into random order; 0 doesn't. The default is 1024 for shards, else 0",
+			),
 		seed: z.int().min(0).default(0).describe("Seed of the shuffle"),
+		verify: z
+			.boolean()
+			.default(false)
+			.describe("Compare all shards with their checksums before the first row"),
 		limit: z.int().min(0).optional().describe("Stop after this many rows in all"),
 		batch_rows: z.int().min(1).max(1_000_000).default(2048).describe("Rows per batch of the stream"),
 	});
@@ -54,18 +76,16 @@ function fileSource(core: Core): SourceContribution<Options> {
 		summary: "rows of Arrow, safetensors, NumPy or IDX files, told apart by their content",
 		options: fileOptions(core),
 		positional: { key: "paths", variadic: true },
-		open: (options, context) => openFiles(core, options, context.command),
+		open: (options, context) => openFiles(core, options, context),
 	};
 }
 
-async function openFiles(core: Core, options: Options, command: string): Promise<ActivationSource> {
-	const { tensor, token_tensor: tokenTensor, batch_rows: batchRows } = options;
-	const segments: Segment[] = [];
-	for (const path of await expandPaths(core, options.paths)) {
-		segments.push(await openSegment(core, path, { tensor, tokenTensor, batchRows }));
-	}
-	const schema = commonSchema(core, segments, options.epochs, command);
-	const order = rowOrder(core, segments, options);
+async function openFiles(core: Core, options: Options, context: Context): Promise<ActivationSource> {
+	const part = core.partOf(options.shard, context.log);
+	const { segments, shards } = await openSegments(core, options, context);
+	const schema = commonSchema(core, segments, options.epochs, part, context.command);
+	const runRows = options.shuffle_run ?? (shards ? core.RUN_ROWS : 0);
+	const order = rowOrder(core, segments, { ...options, runRows, part });
 	const rows = emittedRows(order);
 	return {
 		schema,
@@ -77,7 +97,28 @@ async function openFiles(core: Core, options: Options, command: string): Promise
 	};
 }
 
-function rowOrder(core: Core, segments: readonly Segment[], options: Options): RowOrder {
+async function openSegments(core: Core, options: Options, context: Context) {
+	const { tensor, token_tensor: tokenTensor, batch_rows: batchRows, verify } = options;
+	const paths = await expandPaths(core, options.paths);
+	const folders = await Promise.all(paths.map(isFolder));
+	if (folders.every(Boolean)) {
+		const segments = await openShards(core, paths, { tensor, tokenTensor, verify }, context);
+		return { segments, shards: true };
+	}
+	if (folders.some(Boolean)) throw core.usageError("give files or folders of shards, not both");
+	if (verify) throw core.usageError("--verify needs folders of shards, whose manifests have checksums");
+	const segments: Segment[] = [];
+	for (const path of paths) {
+		segments.push(await openSegment(core, path, { tensor, tokenTensor, batchRows }));
+	}
+	return { segments, shards: false };
+}
+
+function rowOrder(
+	core: Core,
+	segments: readonly Segment[],
+	options: Options & { readonly runRows: number; readonly part: Part | undefined },
+): RowOrder {
 	const total = segments.reduce((sum, segment) => sum + segment.rows, 0);
 	const { begin } = options.rows;
 	const end = Number.isFinite(options.rows.end) ? options.rows.end : total;
@@ -87,9 +128,11 @@ function rowOrder(core: Core, segments: readonly Segment[], options: Options): R
 			`--rows ${begin}:${end}: there are ${total} rows, numbered from 0; A must be below B`,
 		);
 	}
+	const own = core.rowsOfPart(options.part, end - begin);
 	return {
-		begin,
-		end,
+		begin: begin + own.begin,
+		end: begin + own.end,
+		runRows: options.runRows,
 		epochs: options.epochs,
 		shuffleBuffer: options.shuffle_buffer,
 		seed: options.seed,
@@ -111,7 +154,10 @@ async function expandPaths(core: Core, paths: readonly string[]): Promise<string
 			expanded.push(path);
 			continue;
 		}
-		const matches = await Array.fromAsync(new Bun.Glob(path).scan({ onlyFiles: true }));
+		const scan = (onlyFiles: boolean) => Array.fromAsync(new Bun.Glob(path).scan({ onlyFiles }));
+		const files = await scan(true);
+		// Without files, it may be folders of shards.
+		const matches = files.length > 0 ? files : await scan(false);
 		if (matches.length === 0) throw core.usageError(`${path}: no file matches this pattern`);
 		expanded.push(...matches.sort(compare));
 	}
@@ -119,7 +165,13 @@ async function expandPaths(core: Core, paths: readonly string[]): Promise<string
 }
 
 /** The first file's schema, which the others must share, as that of an activations stream. */
-function commonSchema(core: Core, segments: readonly Segment[], epochs: number, command: string): Schema {
+function commonSchema(
+	core: Core,
+	segments: readonly Segment[],
+	epochs: number,
+	part: Part | undefined,
+	command: string,
+): Schema {
 	const [first, ...others] = segments as [Segment, ...Segment[]];
 	const columns = ({ schema }: Segment) => schema.fields.map((field) => `${field}`).join(", ");
 	for (const other of others) {
@@ -129,8 +181,12 @@ function commonSchema(core: Core, segments: readonly Segment[], epochs: number, 
 			);
 		}
 	}
-	return core.labelActivations(first.schema, {
+	const { fields, metadata, dictionaries } = first.schema;
+	// One file may be a part of what is joined here.
+	const kept = new Map([...metadata].filter(([key]) => key !== core.META.part));
+	return core.labelActivations(new Schema(fields, kept, dictionaries), {
 		[core.META.command]: command,
+		...core.partMetadata(part),
 		...(epochs > 1 ? { [core.META.epochs]: String(epochs) } : {}),
 	});
 }

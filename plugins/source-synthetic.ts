@@ -1,6 +1,12 @@
 /** `sae activations synthetic`: activations whose true features are known, to measure what an SAE recovers. */
 import type { RecordBatch, Schema } from "apache-arrow";
-import { type ActivationSource, type Core, definePlugin, type SourceContribution } from "saeflow";
+import {
+	type ActivationSource,
+	type Context,
+	type Core,
+	definePlugin,
+	type SourceContribution,
+} from "saeflow";
 import type { z } from "zod";
 import { dictionary, type Generator, rowWriter } from "./synthetic/generator.ts";
 
@@ -14,7 +20,7 @@ export default definePlugin({
 const GENERATOR_KEY = "sae.generator";
 const MAX_DICTIONARY_VALUES = 2 ** 28;
 
-function syntheticOptions({ z }: Core) {
+function syntheticOptions({ z, partOption }: Core) {
 	const range = /^(\d*\.?\d+):(\d*\.?\d+)$/;
 	return z
 		.object({
@@ -44,6 +50,7 @@ function syntheticOptions({ z }: Core) {
 				.describe("Active features take values uniform on LO:HI"),
 			noise: z.number().min(0).default(0).describe("Standard deviation of Gaussian noise in each dimension"),
 			rows: z.int().min(0).default(100_000).describe("Rows to generate"),
+			shard: partOption,
 			seed: z.int().min(0).default(0).describe("Seed of the features and of the rows"),
 			truth: z
 				.string()
@@ -74,11 +81,16 @@ function syntheticSource(core: Core): SourceContribution<Options> {
 		name: "synthetic",
 		summary: "sparse sums of random unit features, which are known and can be compared with an SAE's",
 		options: syntheticOptions(core),
-		open: (options, context) => openGenerator(core, options, context.command),
+		open: (options, context) => openGenerator(core, options, context),
 	};
 }
 
-async function openGenerator(core: Core, options: Options, command: string): Promise<ActivationSource> {
+async function openGenerator(
+	core: Core,
+	options: Options,
+	{ command, log }: Context,
+): Promise<ActivationSource> {
+	const part = core.partOf(options.shard, log);
 	const { d_in, features, correlation, magnitude, noise, seed } = options;
 	const activity =
 		options.probability === undefined
@@ -98,15 +110,17 @@ async function openGenerator(core: Core, options: Options, command: string): Pro
 		const tensor = { name: "features", dtype: "f32", shape: [features, d_in], data: D } as const;
 		await core.writeSafetensors(options.truth, [tensor], { ...settings, [core.META.command]: command });
 	}
-	const metadata = { ...settings, [core.META.command]: command };
+	const metadata = { ...settings, [core.META.command]: command, ...core.partMetadata(part) };
 	const schema = core.activationsSchema({ width: d_in, type: "float32", metadata });
+	const { begin, end } = core.rowsOfPart(part, options.rows);
+	const rows = end - begin;
 	return {
 		schema,
-		rows: options.rows,
+		rows,
 		batches(start) {
-			if (start > options.rows)
-				throw core.usageError(`--start ${start}: there are only ${options.rows} rows`);
-			return generate(core, schema, generator, D, { ...options, start });
+			if (start > rows) throw core.usageError(`--start ${start}: there are only ${rows} rows`);
+			const { batch_rows } = options;
+			return generate(core, schema, generator, D, { begin, start, rows, batch_rows });
 		},
 	};
 }
@@ -116,14 +130,14 @@ async function* generate(
 	schema: Schema,
 	generator: Generator,
 	D: Float32Array,
-	{ start, rows, batch_rows }: { start: number; rows: number; batch_rows: number },
+	{ begin, start, rows, batch_rows }: { begin: number; start: number; rows: number; batch_rows: number },
 ): AsyncGenerator<RecordBatch> {
 	const width = generator.d_in;
 	const write = rowWriter(core, generator, D);
 	for (let row = start; row < rows; row += batch_rows) {
 		const count = Math.min(batch_rows, rows - row);
 		const data = new Float32Array(count * width);
-		write(data, row, count);
+		write(data, begin + row, count);
 		yield core.activationsBatch(schema, { data, rows: count, width, type: "float32" }, {}, row);
 	}
 }

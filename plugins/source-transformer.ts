@@ -11,7 +11,7 @@ export default definePlugin({
 	contributes: (core) => [transformerSource(core)],
 });
 
-function transformerOptions({ z, textOptions }: Core) {
+function transformerOptions({ z, textOptions, partOption }: Core) {
 	return z.object({
 		model: z.string().describe("Folder in Hugging Face's layout, or a Hub id such as openai-community/gpt2"),
 		hook_point: z
@@ -26,6 +26,7 @@ function transformerOptions({ z, textOptions }: Core) {
 			.default(false)
 			.describe("Several hook points give a row each, with a column layer, instead of a column each"),
 		...textOptions,
+		shard: partOption,
 		drop_special: z
 			.boolean()
 			.default(false)
@@ -56,11 +57,12 @@ function transformerSource(core: Core): SourceContribution<Options> {
 }
 
 async function openModel(core: Core, options: Options, context: Context): Promise<ActivationSource> {
+	const part = core.partOf(options.shard, context.log);
 	const folder = await core.findModel(options.model, context.log);
 	const spec = await core.readModelSpec(folder);
 	const names = options.hook_point.flatMap((name) => core.expandLayers(spec, name));
 	const points = names.map((name) => ({ column: name, point: core.findHookPoint(spec, name) }));
-	const text = await core.openText(folder, spec, options);
+	const text = await core.openText(folder, spec, options, part);
 	const output = planOutput(core, points, {
 		layerRows: options.layer_rows,
 		type: options.dtype,
@@ -69,6 +71,7 @@ async function openModel(core: Core, options: Options, context: Context): Promis
 			[core.META.hookPoint]: names.join(","),
 			...(text.tokenizer && { [core.META.tokenizer]: text.tokenizer.identity }),
 			[core.META.command]: context.command,
+			...core.partMetadata(part),
 		},
 	});
 	// Only the layers that a hook point lies in, and the final norm when it is one.

@@ -31,7 +31,7 @@ export interface Room {
 export function checkRoom({ folder, rowBytes, rows, free }: Room): void {
 	if (rows * rowBytes <= free) return;
 	throw new SaeError(
-		`${folder}: ${rows} rows of ${rowText(rowBytes)} need ${sizeText(rows * rowBytes)}, but only ${sizeText(free)} are free; choose another disk, fewer rows or --dtype f16`,
+		`${folder}: ${rows} rows of ${rowText(rowBytes)} need ${sizeText(rows * rowBytes)}, but only ${sizeText(free)} are free; choose another disk or fewer rows`,
 	);
 }
 

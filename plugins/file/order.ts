@@ -1,6 +1,7 @@
 /** The order in which the rows of several files are emitted: one after the other, shuffled or not, epoch by epoch. */
 import type { RecordBatch, Schema } from "apache-arrow";
 import type { Core } from "saeflow";
+import { inRuns } from "./runs.ts";
 import type { Segment } from "./segments.ts";
 
 export interface RowOrder {
@@ -10,11 +11,16 @@ export interface RowOrder {
 	readonly epochs: number;
 	/** Rows within which each epoch is shuffled; 0 keeps the order. */
 	readonly shuffleBuffer: number;
+	/** Rows that are neighbours before that shuffle, while such runs come in random order; 0 keeps the order. */
+	readonly runRows: number;
 	readonly seed: number;
 	/** Rows emitted in all, at most. */
 	readonly limit: number;
 	readonly batchRows: number;
 }
+
+/** Sets the order of runs apart from those of the blocks, which are numbered from 0. */
+const RUNS = 2 ** 52;
 
 /** Rows emitted in all. */
 export function emittedRows({ begin, end, epochs, limit }: RowOrder): number {
@@ -64,14 +70,19 @@ function plainEpoch(
 async function* shuffledEpoch(
 	core: Core,
 	segments: readonly Segment[],
-	{ begin, end, shuffleBuffer, seed, batchRows }: RowOrder,
+	order: RowOrder,
 	epoch: number,
 	start: number,
 ): AsyncGenerator<RecordBatch> {
+	const { begin, end, shuffleBuffer, runRows, seed, batchRows } = order;
 	const rng = new core.CounterRng(seed).derive(epoch);
 	let block = Math.floor(start / shuffleBuffer);
 	let skip = start - block * shuffleBuffer;
-	const rows = joined(core, segments, begin + block * shuffleBuffer, end);
+	const first = block * shuffleBuffer;
+	const rows =
+		runRows > 0
+			? inRuns(core, segments, order, rng.derive(RUNS), first)
+			: joined(core, segments, begin + first, end);
 	for await (const batches of blocks(core, rows, shuffleBuffer)) {
 		const count = batches.reduce((sum, batch) => sum + batch.numRows, 0);
 		const shuffled = core.permutation(rng.derive(block), count);

@@ -8,6 +8,15 @@ export interface Segment {
 	readonly rows: number;
 	/** Batches from row `start` on. */
 	batches(start: number): AsyncIterable<RecordBatch>;
+	/** Opens it for reading rows in any order, where that costs no more. */
+	openRows?(): Promise<RandomRows>;
+}
+
+/** Rows that can be read in any order. */
+export interface RandomRows {
+	/** Rows `from` to `to` (exclusive). */
+	readRows(from: number, to: number): Promise<RecordBatch[]>;
+	close(): Promise<void>;
 }
 
 export interface SegmentOptions {

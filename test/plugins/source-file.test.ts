@@ -168,7 +168,7 @@ describe("the source file", () => {
 			{ paths: [parts[0], join(import.meta.dir, "../fixtures/arrays/f4.npy")], tensor: undefined },
 			"say which",
 		],
-		["a folder", { paths: [folder] }, "is a folder, not a file"],
+		["a folder without shards", { paths: [folder] }, "has no manifest.json, nor have folders in it"],
 	])("%s is a clear error", async (_, options, message) => {
 		await expect(openSource("file", { paths: parts, tensor: "x", ...options })).rejects.toThrow(message);
 	});

@@ -1,5 +1,7 @@
 /** From documents, or token ids ready made, to the contexts that the model sees. */
 
+import { isInPart, type Part } from "../../part.ts";
+
 /** What the model sees at once. */
 export interface Context {
 	readonly tokens: Uint32Array;
@@ -16,13 +18,15 @@ export interface Packing {
 	readonly separator: number | undefined;
 	/** Whether a context goes on with the next document where one ends. */
 	readonly pack: boolean;
+	/** The documents that are wanted, if not all; the others are not read as tokens. */
+	readonly part?: Part | undefined;
 }
 
 /** Texts in order; documents are numbered from 0. */
 export async function* contextsOf(
 	texts: AsyncIterable<string>,
 	tokenizer: { encode(text: string): Uint32Array },
-	{ length, bos, separator, pack }: Packing,
+	{ length, bos, separator, pack, part }: Packing,
 ): AsyncGenerator<Context> {
 	let tokens: number[] = [];
 	let documents: number[] = [];
@@ -40,8 +44,10 @@ export async function* contextsOf(
 		documents = [];
 		return context;
 	};
-	let document = 0;
+	let document = -1;
 	for await (const text of texts) {
+		document++;
+		if (!isInPart(part, document)) continue;
 		for (const token of tokenizer.encode(text)) {
 			add(token, document);
 			if (tokens.length === length) yield take();
@@ -51,7 +57,6 @@ export async function* contextsOf(
 			if (tokens.length === length) yield take();
 		}
 		if (!pack && tokens.length > 0) yield take();
-		document++;
 	}
 	if (tokens.length > 0) yield take();
 }
@@ -67,8 +72,10 @@ export async function* windowsOf(
 	rows: AsyncIterable<TokenRow>,
 	length: number,
 	pad: number | undefined,
+	part?: Part,
 ): AsyncGenerator<Context> {
 	for await (const { tokens, document } of rows) {
+		if (!isInPart(part, document)) continue;
 		let [begin, end] = [0, tokens.length];
 		while (pad !== undefined && end > begin && tokens[end - 1] === pad) end--;
 		while (pad !== undefined && begin < end && tokens[begin] === pad) begin++;

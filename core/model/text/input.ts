@@ -1,6 +1,7 @@
 /** What goes into a language model: options that say so, and the contexts that come of them. */
 import { z } from "zod";
 import { usageError } from "../../errors.ts";
+import type { Part } from "../../part.ts";
 import type { ModelSpec } from "../spec.ts";
 import { openTokenizer, type TextTokenizer } from "../tokenizer.ts";
 import { type Context, contextsOf, type Packing, windowsOf } from "./contexts.ts";
@@ -66,9 +67,15 @@ export interface TextInput {
 /**
  * Opens what the options say, for the model of a folder.
  *
+ * @param part of the documents, or rows of token ids: every N-th of them.
  * @throws a usage error for options that do not go together, SaeError for a tokenizer that is missing or damaged.
  */
-export async function openText(folder: string, spec: ModelSpec, options: TextOptions): Promise<TextInput> {
+export async function openText(
+	folder: string,
+	spec: ModelSpec,
+	options: TextOptions,
+	part?: Part,
+): Promise<TextInput> {
 	if ((options.tokens === undefined) === (options.text === undefined)) {
 		throw usageError("give either --tokens FILE or --text FILE");
 	}
@@ -83,14 +90,15 @@ export async function openText(folder: string, spec: ModelSpec, options: TextOpt
 		length,
 		contexts() {
 			if (!options.text) {
-				return windowsOf(readTokenFiles(options.tokens!, options.tokens_name), length, spec.pad);
+				return windowsOf(readTokenFiles(options.tokens!, options.tokens_name), length, spec.pad, part);
 			}
 			const documents = readDocuments(options.text, {
 				format: options.text_format,
 				field: options.text_field,
 				delimiter: options.delimiter,
 			});
-			return contextsOf(documents, tokenizer!, packingOf(options, length, spec, tokenizer!));
+			const packing = packingOf(options, length, spec, tokenizer!);
+			return contextsOf(documents, tokenizer!, { ...packing, part });
 		},
 	};
 }

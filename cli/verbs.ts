@@ -24,6 +24,10 @@ export const VERBS: Readonly<Record<string, VerbEntry>> = {
 	encode: entry("Turn activations into sparse latents", () => import("./commands/encode.ts")),
 	decode: entry("Turn latents back into activations", () => import("./commands/decode.ts")),
 	eval: entry("Measure how good a sparse autoencoder is", () => import("./commands/eval.ts")),
+	intervene: entry(
+		"Run a language model with latents ablated, clamped or scaled",
+		() => import("./commands/intervene.ts"),
+	),
 	report: entry("Show what a table of results says", () => import("./commands/report.ts")),
 	export: entry("Write a sparse autoencoder in another format", () => import("./commands/export.ts")),
 	inspect: entry("Show what a sparse autoencoder or a stream holds", () => import("./commands/inspect.ts")),

@@ -7,10 +7,9 @@ import {
 	type Core,
 	definePlugin,
 	type MetricRow,
-	type ModelSpec,
+	type OpenedSae,
 	type OwnEvaluatorContribution,
 	type PassTokens,
-	type PlacedSae,
 	type TextContext,
 	type TextInput,
 	type Transformer,
@@ -77,11 +76,10 @@ async function evaluate(core: Core, options: Options, context: Context): Promise
 	const folder = await core.findModel(options.model, context.log);
 	const spec = await core.readModelSpec(folder);
 	const text = await core.openText(folder, spec, options);
-	const saes = await openSaes(core, spec, options, context);
+	const contexts = await core.firstContexts(text.contexts(), options.limit);
+	const saes = await core.openSaesIn(spec, options.sae, options.hook_point, context);
 	let model: Transformer | undefined;
 	try {
-		const contexts = await someContexts(text, options.limit);
-		if (contexts.length === 0) throw new core.SaeError("there are no tokens to evaluate on");
 		model = await core.openTransformer(folder, {
 			gpu: await context.gpu(),
 			context: text.length,
@@ -90,51 +88,14 @@ async function evaluate(core: Core, options: Options, context: Context): Promise
 		return await measure(core, model, saes, contexts, text, options, context);
 	} finally {
 		model?.close();
-		for (const { sae } of saes) sae.runtime.close();
+		for (const { runtime } of saes) runtime.close();
 	}
-}
-
-interface NamedSae {
-	readonly path: string;
-	readonly sae: PlacedSae;
-}
-
-async function openSaes(
-	core: Core,
-	spec: ModelSpec,
-	{ sae: paths, hook_point: given }: Options,
-	context: Context,
-): Promise<NamedSae[]> {
-	if (given && given.length !== paths.length) {
-		throw core.usageError(`${paths.length} SAEs have ${given.length} hook points: give one each`);
-	}
-	const models = await Promise.all(paths.map((path) => context.loadSae(path)));
-	const places = models.map((model, i) => core.placeSae(spec, model, given?.[i]));
-	core.checkApart(places);
-	const opened: NamedSae[] = [];
-	for (const [i, model] of models.entries()) {
-		const runtime = await context.openSae(model);
-		opened.push({ path: paths[i]!, sae: { ...places[i]!, model, runtime } });
-	}
-	return opened;
-}
-
-/** The first contexts, with so many tokens at most. They are held, for they are run more than once. */
-async function someContexts(text: TextInput, limit: number): Promise<TextContext[]> {
-	const found: TextContext[] = [];
-	let left = limit;
-	for await (const { tokens, documents } of text.contexts()) {
-		if (left <= 0) break;
-		found.push({ tokens: tokens.subarray(0, left), documents: documents.subarray(0, left) });
-		left -= tokens.length;
-	}
-	return found;
 }
 
 async function measure(
 	core: Core,
 	model: Transformer,
-	saes: readonly NamedSae[],
+	saes: readonly OpenedSae[],
 	contexts: readonly TextContext[],
 	{ special }: TextInput,
 	{ error, exclude_special: exclude }: Options,
@@ -146,13 +107,13 @@ async function measure(
 		(row: number) =>
 			special.has(tokens[row]!);
 	const counted = exclude ? (pass: PassTokens) => (row: number) => !spared(pass)(row) : () => () => true;
-	const points = saes.flatMap(({ sae }) => sae.writes);
+	const points = saes.flatMap(({ writes }) => writes);
 	const means = await meanRows(model, passes(), points, counted, signal);
 	const groups = saes.map((one) => [one]);
 	if (saes.length > 1) groups.unshift([...saes]);
 	const scores = groups.map((group) => new Scores(core, group));
 	const changes = groups.flatMap((group, g) => {
-		const into = group.flatMap(({ sae }) => sae.writes);
+		const into = group.flatMap(({ writes }) => writes);
 		const replaced = (vectorOf: (name: string, width: number) => Float32Array) => (pass: PassTokens) =>
 			new Map(
 				into.map(({ name, width }) => [
@@ -164,7 +125,7 @@ async function measure(
 			(pass: PassTokens) =>
 				core.spliceHooks(
 					model,
-					group.map(({ sae }, i) => ({
+					group.map((sae, i) => ({
 						sae,
 						options: {
 							keepError: error === "keep",

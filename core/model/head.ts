@@ -83,6 +83,19 @@ export class LogitHead {
 		return new Float32Array(await this.#gpu.read(this.#losses, 0, final.rows * 4));
 	}
 
+	/** Logits of some of the rows, in ascending order. */
+	async read(final: HookValue, rows: readonly number[]): Promise<Float32Array[]> {
+		const found: Float32Array[] = [];
+		await this.eachLogits(final, async ({ buffer, firstRow, rows: count, vocab, stride }) => {
+			for (const row of rows) {
+				if (row < firstRow || row >= firstRow + count) continue;
+				const bytes = await this.#gpu.read(buffer, (row - firstRow) * stride * 4, vocab * 4);
+				found.push(new Float32Array(bytes));
+			}
+		});
+		return found;
+	}
+
 	/** A copy of the rows of `ln_final.out`, which a later pass can be compared with. It lasts until the next one. */
 	keep(final: HookValue): HookValue {
 		const { buffer, rows, stride } = final;

@@ -3,6 +3,7 @@
 export { NO_TARGET } from "../../kernels/model/token-loss.ts";
 export { readModelSpec } from "./config.ts";
 export { editCodes, type GivenEdit, type LatentEdit, parseEdit } from "./edits.ts";
+export { drawToken, type GenerateOptions, generate, type PositionChange } from "./generate.ts";
 export type { LogitHead, Logits } from "./head.ts";
 export { expandLayers, findHookPoint, type HookPoint, hookPoints } from "./hooks.ts";
 export { findModel } from "./hub.ts";
@@ -10,12 +11,14 @@ export {
 	type Change,
 	compareLosses,
 	finalRows,
+	firstContexts,
 	LossMean,
 	type PassLosses,
 	type PassTokens,
 	packPasses,
 } from "./losses.ts";
 export { type OpenTransformerOptions, openTransformer } from "./open.ts";
+export { type OpenedSae, openSaesIn } from "./open-saes.ts";
 export type * from "./spec.ts";
 export {
 	checkApart,
@@ -29,7 +32,7 @@ export {
 } from "./splice.ts";
 export type { Context as TextContext } from "./text/contexts.ts";
 export { openText, type TextInput, type TextOptions, textOptions } from "./text/input.ts";
-export { openTokenizer, type TextTokenizer } from "./tokenizer.ts";
+export { openTokenizer, type TextTokenizer, tokenizerIfAny } from "./tokenizer.ts";
 export type {
 	HookHandler,
 	HookValue,

@@ -24,6 +24,19 @@ export interface PassLosses {
 	readonly changed: readonly { readonly losses: Float32Array; readonly divergences: Float32Array }[];
 }
 
+/** The first contexts, with so many tokens at most, held for passes that are run more than once. */
+export async function firstContexts(contexts: AsyncIterable<Context>, limit: number): Promise<Context[]> {
+	const found: Context[] = [];
+	let left = limit;
+	for await (const { tokens, documents } of contexts) {
+		if (left <= 0) break;
+		found.push({ tokens: tokens.subarray(0, left), documents: documents.subarray(0, left) });
+		left -= tokens.length;
+	}
+	if (found.length === 0) throw new SaeError("there are no tokens to run the model on");
+	return found;
+}
+
 /** Contexts, as many at a time as a pass takes; none is cut. */
 export async function* packPasses(
 	contexts: Iterable<Context> | AsyncIterable<Context>,

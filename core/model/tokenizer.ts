@@ -26,6 +26,12 @@ const Settings = z.object({
 	add_bos_token: z.boolean().nullish(),
 });
 
+/** The tokenizer of a folder that has one. */
+export async function tokenizerIfAny(folder: string): Promise<TextTokenizer | undefined> {
+	const there = await Bun.file(join(folder, "tokenizer.json")).exists();
+	return there ? openTokenizer(folder) : undefined;
+}
+
 /** @throws SaeError that names the file when it is missing or can't be used. */
 export async function openTokenizer(folder: string): Promise<TextTokenizer> {
 	const path = join(folder, "tokenizer.json");

@@ -1,10 +1,10 @@
 /** Figures of SAEs that took part in one pass together. */
-import type { Codes, Core, LossMean, MetricRow, PassLosses, PassTokens, PlacedSae } from "saeflow";
+import type { Codes, Core, LossMean, MetricRow, OpenedSae, PassLosses, PassTokens } from "saeflow";
 
 type Changed = PassLosses["changed"];
 
 export class Scores {
-	readonly #group: readonly { readonly path: string; readonly sae: PlacedSae }[];
+	readonly #group: readonly OpenedSae[];
 	readonly #clean: LossMean;
 	/** With the SAEs, with zeros and with the mean in their place. */
 	readonly #changed: readonly [LossMean, LossMean, LossMean];
@@ -12,7 +12,7 @@ export class Scores {
 	readonly #active: number[];
 	#rows = 0;
 
-	constructor(core: Core, group: readonly { readonly path: string; readonly sae: PlacedSae }[]) {
+	constructor(core: Core, group: readonly OpenedSae[]) {
 		this.#group = group;
 		this.#clean = new core.LossMean();
 		this.#changed = [new core.LossMean(), new core.LossMean(), new core.LossMean()];
@@ -39,7 +39,7 @@ export class Scores {
 		const [sae, zero, mean] = this.#changed.map(({ means }) => means) as [Means, Means, Means];
 		const ceScore = (baseline: Means) => share(baseline.ce_loss - sae.ce_loss, baseline.ce_loss - clean);
 		const klScore = (baseline: Means) => share(baseline.kl_div - sae.kl_div, baseline.kl_div);
-		const hooks = this.#group.map(({ sae: { reads, writes } }) => hookText(reads, writes));
+		const hooks = this.#group.map(({ reads, writes }) => hookText(reads, writes));
 		return {
 			sae: this.#group.map(({ path }) => path).join(" + "),
 			hook_name: hooks.join(" + "),
@@ -65,7 +65,7 @@ export class Scores {
 
 type Means = LossMean["means"];
 
-function hookText(reads: PlacedSae["reads"], writes: PlacedSae["writes"]): string {
+function hookText(reads: OpenedSae["reads"], writes: OpenedSae["writes"]): string {
 	const [from, to] = [reads, writes].map((points) => points.map(({ name }) => name).join(","));
 	return from === to ? from! : `${from}:${to}`;
 }

@@ -1,0 +1,38 @@
+/** From paths of SAEs to SAEs on the device, each with its place in a model. */
+import { usageError } from "../errors.ts";
+import type { Context } from "../plugin.ts";
+import type { SaeModel } from "../sae.ts";
+import type { ModelSpec } from "./spec.ts";
+import { checkApart, type PlacedSae, placeSae } from "./splice.ts";
+
+export interface OpenedSae extends PlacedSae {
+	readonly path: string;
+	readonly model: SaeModel;
+}
+
+/**
+ * Opens SAEs that are to take part in one pass.
+ *
+ * @param hookPoints one for each, as `placeSae` takes them; by default those that they were trained on.
+ * @throws a usage error or SaeError for what does not fit, before anything is opened.
+ */
+export async function openSaesIn(
+	spec: ModelSpec,
+	paths: readonly string[],
+	hookPoints: readonly string[] | undefined,
+	context: Pick<Context, "loadSae" | "openSae">,
+): Promise<OpenedSae[]> {
+	if (hookPoints && hookPoints.length !== paths.length) {
+		throw usageError(
+			`--hook-point: there are ${paths.length} SAEs and ${hookPoints.length} hook points; give one for each`,
+		);
+	}
+	const models = await Promise.all(paths.map((path) => context.loadSae(path)));
+	const places = models.map((model, i) => placeSae(spec, model, hookPoints?.[i]));
+	checkApart(places);
+	const opened: OpenedSae[] = [];
+	for (const [i, model] of models.entries()) {
+		opened.push({ ...places[i]!, path: paths[i]!, model, runtime: await context.openSae(model) });
+	}
+	return opened;
+}

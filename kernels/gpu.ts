@@ -3,6 +3,7 @@
  * other file of this folder, imports Bun, so that the same kernels run in a browser.
  */
 
+import { defaultTiles, type Tiles } from "./matmul.ts";
 import type { HalfProduct } from "./tensor-product.ts";
 
 /** What kind of device this is, for people and for caches. */
@@ -28,6 +29,8 @@ export interface OpenDevice {
 	readonly info: GpuInfo;
 	/** A product on tensor cores, of devices that have them. */
 	readonly halfProduct?: HalfProduct;
+	/** Those that suit the device, where that has been measured. */
+	readonly tiles?: Tiles;
 	/** Whatever must stay referenced for as long as the device is used. */
 	readonly keepAlive: readonly unknown[];
 }
@@ -55,6 +58,7 @@ export class Gpu {
 	readonly device: GPUDevice;
 	readonly info: GpuInfo;
 	readonly halfProduct: HalfProduct | undefined;
+	readonly tiles: Tiles;
 	/** Largest storage buffer that one binding can hold, in bytes. */
 	readonly maxBinding: number;
 	readonly #keepAlive: readonly unknown[];
@@ -68,6 +72,7 @@ export class Gpu {
 		this.device = opened.device;
 		this.info = opened.info;
 		this.halfProduct = opened.halfProduct;
+		this.tiles = opened.tiles ?? defaultTiles(opened.info);
 		this.#keepAlive = opened.keepAlive;
 		const { maxStorageBufferBindingSize, maxBufferSize } = this.device.limits;
 		this.maxBinding = Math.min(maxStorageBufferBindingSize, maxBufferSize, maxBinding);

@@ -30,8 +30,38 @@ export const STAGED_TILE: Tile = { rows: 128, latents: 128, depth: 16, threadRow
  */
 export const DIRECT_TILE: Tile = { rows: 64, latents: 64, depth: 0, threadRows: 8, threadLatents: 4 };
 
-export function tileFor(info: { readonly software: boolean }): Tile {
-	return info.software ? DIRECT_TILE : STAGED_TILE;
+/**
+ * What is worth trying on a GPU. All are staged, and so add the same products in the same order: which of them a device
+ * runs changes no bit.
+ */
+export const STAGED_TILES: readonly Tile[] = [
+	STAGED_TILE,
+	{ rows: 64, latents: 128, depth: 16, threadRows: 8, threadLatents: 8 },
+	{ rows: 128, latents: 64, depth: 16, threadRows: 8, threadLatents: 8 },
+	{ rows: 64, latents: 64, depth: 16, threadRows: 8, threadLatents: 8 },
+	{ rows: 128, latents: 128, depth: 8, threadRows: 8, threadLatents: 8 },
+	{ rows: 64, latents: 64, depth: 16, threadRows: 4, threadLatents: 4 },
+	{ rows: 32, latents: 64, depth: 16, threadRows: 4, threadLatents: 4 },
+];
+
+/** Tiles for products of many and of few numbers: large ones leave a large device idle where there are few. */
+export interface Tiles {
+	readonly large: Tile;
+	readonly small: Tile;
+}
+
+/** Products of fewer numbers are small. */
+const LARGE = 2 ** 22;
+
+export function defaultTiles({ software }: { readonly software: boolean }): Tiles {
+	return software
+		? { large: DIRECT_TILE, small: DIRECT_TILE }
+		: { large: STAGED_TILE, small: { rows: 64, latents: 64, depth: 16, threadRows: 8, threadLatents: 8 } };
+}
+
+/** The tile for a product of rows × columns numbers. */
+export function tileFor({ tiles }: { readonly tiles: Tiles }, rows: number, columns: number): Tile {
+	return rows * columns < LARGE ? tiles.small : tiles.large;
 }
 
 export function tileGroups(

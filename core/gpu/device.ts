@@ -2,6 +2,7 @@
 import { Gpu, type OpenDevice } from "../../kernels/gpu.ts";
 import { usageError } from "../errors.ts";
 import { bunWebgpu } from "./bun-webgpu.ts";
+import { tuned } from "./tune.ts";
 import { openTensorCores, webgpu } from "./webgpu.ts";
 
 export type { Gpu, GpuInfo } from "../../kernels/gpu.ts";
@@ -12,8 +13,11 @@ const PROVIDERS = [bunWebgpu, webgpu];
  * A device that computes: a GPU, or its software stand-in, which is announced through `log`.
  * @throws SaeError when there is none.
  */
-export async function openGpu(log?: { warn(message: string): void }): Promise<Gpu> {
-	const gpu = new Gpu(await openDevice());
+export async function openGpu(log?: {
+	warn(message: string): void;
+	info?(message: string): void;
+}): Promise<Gpu> {
+	const gpu = new Gpu(await tuned(await openDevice(), log));
 	if (gpu.info.software) {
 		log?.warn(
 			`no GPU: computing on the CPU with ${gpu.info.description}, which is slow (see \`sae doctor\`)`,

@@ -88,7 +88,7 @@ export function encoderChunks(gpu: Gpu, layout: Layout, options: EncoderOptions)
 function wholeProduct(gpu: Gpu, layout: Layout, options: EncoderOptions): Product {
 	const { width, paddedKeys, keyShards } = layout;
 	const { input, parameters, constants } = options;
-	const tile = tileFor(gpu.info);
+	const tile = tileFor(gpu, layout.chunkRows, paddedKeys);
 	const code = encoderProduct(tile, options.maximaOf);
 	return ({ firstRow, rows, shard }, out) => {
 		const { start, count } = keyShards[shard]!;

@@ -25,7 +25,7 @@ export function productDispatch(
 	{ rows, columns, inner, a, b, out, use, from }: Product,
 	constants: (...words: number[]) => GPUBuffer,
 ): Dispatch {
-	const tile = tileFor(gpu.info);
+	const tile = tileFor(gpu, rows, columns);
 	const place = constants(0, 0, inner / 4, columns / 4);
 	return dispatch(
 		gpu,

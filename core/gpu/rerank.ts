@@ -107,7 +107,7 @@ export function deadTopK(
 			),
 		),
 	);
-	const tile = tileFor(gpu.info);
+	const tile = tileFor(gpu, layout.chunkRows, paddedKeys);
 	const code = deadProduct(tile);
 	const select = selectTopK({ ...topKShape(context, selection), scan: "dead_only" });
 	return (chunk) => {

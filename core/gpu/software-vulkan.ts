@@ -9,6 +9,7 @@ import { dlopen } from "bun:ffi";
 import { existsSync, readdirSync } from "node:fs";
 import { homedir } from "node:os";
 import { join, resolve } from "node:path";
+import { cachePath } from "../files/cache.ts";
 
 /** The npm package that carries SwiftShader, and its digest of the archive that we take out of it. */
 export const SWIFTSHADER = {
@@ -24,7 +25,7 @@ export function swiftShaderFolder(): string {
 	const root = resolve(import.meta.dir, "../..");
 	const cache = existsSync(join(root, ".git"))
 		? join(root, ".software-vulkan")
-		: join(process.env.XDG_CACHE_HOME || join(homedir(), ".cache"), "saeflow", "software-vulkan");
+		: cachePath("software-vulkan");
 	return join(cache, `swiftshader-${SWIFTSHADER.version}`);
 }
 

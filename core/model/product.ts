@@ -1,7 +1,7 @@
 /** Products with a checkpoint's matrices, shard by shard; weights of 16 bits become float32 on the way. */
 import type { Gpu } from "../../kernels/gpu.ts";
 import { roundUp } from "../../kernels/layout.ts";
-import { denseProduct, tileFor, tileGroups } from "../../kernels/matmul.ts";
+import { denseProduct, tileGroups } from "../../kernels/matmul.ts";
 import { unpackGroups, unpackWeights } from "../../kernels/model/unpack.ts";
 import { type Binding, type Dispatch, dispatch, grid } from "../../kernels/program.ts";
 import type { DeviceMatrix } from "./weights.ts";
@@ -59,7 +59,7 @@ export class Products {
 	/** to = from · matrixᵀ, for the rows of the batch; those of `from` begin at its row `first`. */
 	steps(label: string, matrix: DeviceMatrix, from: Rows, to: Rows, first = 0): Step[] {
 		const gpu = this.#gpu;
-		const tile = tileFor(gpu.info);
+		const tile = gpu.tiles.large;
 		return matrix.shards.flatMap(({ start, count, buffer }) => {
 			const place = this.#own(gpu.constants(first, 0, matrix.stride / 4, to.stride / 4));
 			const offset = start * 4;

@@ -8,6 +8,7 @@ import {
 	encoderProduct,
 	GROUP,
 	STAGED_TILE,
+	STAGED_TILES,
 	type Tile,
 	tileGroups,
 } from "../../kernels/matmul.ts";
@@ -81,6 +82,37 @@ test.each(tiles.flatMap(([name, tile]) => [16, 48, 144].map((width) => [name, wi
 		expect(untouched.every((value) => value === 0)).toBe(true);
 	},
 );
+
+test("staged tiles give the same bits", async () => {
+	const random = randomStream(3);
+	const inner = 80;
+	const upload = (data: Float32Array) => {
+		const buffer = gpu.buffer("operand", data.byteLength);
+		gpu.write(buffer, data as Float32Array<ArrayBuffer>);
+		return buffer;
+	};
+	const a = upload(randomTensor([ROWS, inner], random).data);
+	const b = upload(randomTensor([LATENTS, inner], random).data);
+	const results: Uint32Array[] = [];
+	// Of every shape of thread; all of them would take software drivers a minute to compile.
+	for (const tile of [0, 3, 6].map((i) => STAGED_TILES[i]!)) {
+		const out = gpu.buffer("out", ROWS * LATENTS * 4);
+		const place = gpu.constants(0, 0, inner / 4, LATENTS / 4);
+		const product = await gpu.checked("the product", () =>
+			dispatch(
+				gpu,
+				"product",
+				denseProduct(tile, "set"),
+				[place, a, b, out],
+				tileGroups(tile, ROWS, LATENTS),
+			),
+		);
+		submit(gpu, [product]);
+		results.push(new Uint32Array(await gpu.read(out, 0, ROWS * LATENTS * 4)));
+	}
+	for (const bits of results) expect(bits).toEqual(results[0]!);
+	expect(results[0]!.some((word) => word !== 0)).toBe(true);
+}, 120_000);
 
 /** Columns that no tile divides: those past them are not the result's. */
 const COLUMNS = 144;

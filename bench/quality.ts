@@ -20,9 +20,9 @@ import { openTensorFile } from "../core/files/open.ts";
 import { writeSafetensors } from "../core/files/safetensors.ts";
 import { rowTensor } from "../core/files/tensor-file.ts";
 import { dictionary, type Generator, rowWriter } from "../plugins/synthetic/generator.ts";
+import { defaultRate, firstWeights, NEVER, number, specOf } from "./common.ts";
 import { type Contestant, hasTorch, linesOf, ours } from "./contestants.ts";
 import type { QualitySettings } from "./quality-ours.ts";
-import { defaultRate, firstWeights, NEVER, number, topkSpec } from "./topk.ts";
 
 /** How far apart final FVUs may be: a share. */
 const TOLERANCE = 0.005;
@@ -142,7 +142,7 @@ async function prepare(path: string): Promise<QualitySettings> {
 	);
 	const aux_weight = Number(values["aux-weight"]);
 	const first = firstWeights(
-		topkSpec(size, aux_weight),
+		specOf("topk", size, aux_weight),
 		size,
 		sample.map((x) => x * scale),
 	);

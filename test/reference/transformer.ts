@@ -8,11 +8,12 @@ export type Tensors = Readonly<
 /** A matrix as rows. */
 type Rows = number[][];
 
-/** The values of hook points, by name, of one sequence; and `logits`. */
+/** The values of hook points, by name, of one sequence; and `logits`. `change` may put others in place of the rows of any. */
 export function referencePass(
 	spec: ModelSpec,
 	tensors: Tensors,
 	tokens: readonly number[],
+	change: (name: string, rows: Rows) => Rows = (_, rows) => rows,
 ): Map<string, Rows> {
 	const values = new Map<string, Rows>();
 	const keep = (name: string, rows: Rows) => {
@@ -20,7 +21,7 @@ export function referencePass(
 			name,
 			rows.map((row) => [...row]),
 		);
-		return rows;
+		return change(name, rows);
 	};
 	const tensor = (name: string) => tensors[name] ?? tensors[name.slice(spec.prefix.length)]!;
 	const row = (name: string, i: number) => {
@@ -101,15 +102,15 @@ export function referencePass(
 	}
 	for (const [l, layer] of spec.layers.entries()) {
 		const at = (name: string, rows: Rows) => keep(`blocks.${l}.${name}`, rows);
-		at("hook_resid_pre", resid);
+		resid = at("hook_resid_pre", resid);
 		const x = at("ln1.out", norm(resid, layer.ln1));
 		const q = at("attn.hook_rot_q", rotated(at("attn.hook_q", linear(x, layer.q)), spec.heads));
 		const k = at("attn.hook_rot_k", rotated(at("attn.hook_k", linear(x, layer.k)), spec.kvHeads));
 		const z = at("attn.hook_z", attention(q, k, at("attn.hook_v", linear(x, layer.v)), layer));
 		const attended = at("attn.out", linear(z, layer.o));
 		const added = at("hook_attn_out", layer.ln1Post ? norm(attended, layer.ln1Post) : attended);
-		const middle = plus(resid, added);
-		if (!spec.parallel) at("hook_resid_mid", middle);
+		const sum = plus(resid, added);
+		const middle = spec.parallel ? sum : at("hook_resid_mid", sum);
 		const y = at("ln2.out", norm(spec.parallel ? resid : middle, layer.ln2));
 		const pre = at("mlp.hook_pre", linear(y, layer.gate ?? layer.up));
 		const up = layer.gate && at("mlp.hook_pre_linear", linear(y, layer.up));
@@ -117,8 +118,8 @@ export function referencePass(
 			values.map((value, j) => activate(spec.activation, value) * (up ? up[i]![j]! : 1)),
 		);
 		const out = at("mlp.out", linear(at("mlp.hook_post", post), layer.down));
-		resid = plus(middle, at("hook_mlp_out", layer.ln2Post ? norm(out, layer.ln2Post) : out));
-		at("hook_resid_post", resid);
+		const mlp = at("hook_mlp_out", layer.ln2Post ? norm(out, layer.ln2Post) : out);
+		resid = at("hook_resid_post", plus(middle, mlp));
 	}
 	const final = keep("ln_final.out", norm(resid, spec.finalNorm));
 	const cap = spec.logitCap;

@@ -46,12 +46,13 @@ export async function openArrowFile(path: string): Promise<ArrowFile> {
 		}
 		const places: Place[] = [];
 		let rows = 0;
-		for (const block of footer.recordBatches()) {
+		for (const block of decoded(() => [...footer.recordBatches()])) {
 			const { offset, metaDataLength } = block;
 			const header = await readHeader(offset, metaDataLength);
 			const start = offset + metaDataLength;
 			if (block.bodyLength < 0 || start + block.bodyLength > file.size)
 				throw damaged("a batch lies outside it");
+			if (header.length < 0) throw damaged("a batch has a negative length");
 			places.push({ header, first: rows, offset: start, bytes: block.bodyLength });
 			rows += header.length;
 		}

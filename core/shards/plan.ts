@@ -48,11 +48,16 @@ export function statedSizes({
 }: Omit<Room, "rows"> & { readonly rows: number | undefined; readonly rowsPerShard: number }): string {
 	const { rowBytes, free } = room;
 	checkRoom({ ...room, rows: rows ?? rowsPerShard });
-	const shards = `shards of ${rowsPerShard} rows (${sizeText(rowBytes * rowsPerShard)})`;
+	const shard = `${rowsPerShard} rows (${sizeText(rowBytes * rowsPerShard)})`;
 	if (rows === undefined) {
-		return `rows of ${rowText(rowBytes)}, ${shards}; how many will come is not known; ${sizeText(free)} are free: room for ${Math.floor(free / rowBytes)} rows`;
+		return `rows of ${rowText(rowBytes)}, shards of ${shard}; how many will come is not known; ${sizeText(free)} are free: room for ${Math.floor(free / rowBytes)} rows`;
 	}
-	return `${rows} rows of ${rowText(rowBytes)}: ${sizeText(rows * rowBytes)} in ${shards}; ${sizeText(free)} are free`;
+	return `${rows} rows of ${rowText(rowBytes)}: ${sizeText(rows * rowBytes)} in ${shardCount(Math.ceil(rows / rowsPerShard))} of up to ${shard}; ${sizeText(free)} are free`;
+}
+
+/** `1 shard`, `12 shards`. */
+export function shardCount(count: number): string {
+	return `${count} shard${count === 1 ? "" : "s"}`;
 }
 
 function rowText(rowBytes: number): string {

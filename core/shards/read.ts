@@ -6,6 +6,7 @@ import { basename, join } from "node:path";
 import { SaeError } from "../errors.ts";
 import type { Context } from "../plugin.ts";
 import { MANIFEST, type Manifest, PROGRESS, readManifest, type Shard } from "./manifest.ts";
+import { shardCount } from "./plan.ts";
 
 export interface ShardFolder {
 	readonly path: string;
@@ -95,10 +96,10 @@ export async function checkShards(
 		for (const shard of manifest.shards) {
 			signal.throwIfAborted();
 			await checkContent(path, shard);
-			log.progress(`${++done} of ${total} shards verified`);
+			log.progress(`${++done} of ${shardCount(total)} verified`);
 		}
 	}
-	log.info(`the checksums of all ${total} shards are right`);
+	log.info(`${shardCount(total)} verified`);
 }
 
 async function manifestIn(path: string): Promise<ShardFolder | undefined> {

@@ -25,7 +25,7 @@ import {
 	shardName,
 	writeManifest,
 } from "./manifest.ts";
-import { checkRoom, freeBytes, RUN_ROWS, rowsPerShard, sizeText, statedSizes } from "./plan.ts";
+import { checkRoom, freeBytes, RUN_ROWS, rowsPerShard, shardCount, sizeText, statedSizes } from "./plan.ts";
 
 export interface ShardOptions {
 	/** What vectors are stored as; as they come, unless given. */
@@ -73,7 +73,7 @@ export async function writeShards(
 				context.log.info(`${folder}: is complete, with ${begun.rows} rows; there is nothing to do`);
 				return (await readManifest(folder))!;
 			}
-			context.log.info(`${folder}: goes on after ${begun.shards.length} shards with ${begun.rows} rows`);
+			context.log.info(`${folder}: goes on after ${shardCount(begun.shards.length)} with ${begun.rows} rows`);
 			await incoming.skipTo(head.cursor + begun.rows, total);
 		}
 		const left = () => (total === undefined ? undefined : Math.max(0, total - incoming.row));
@@ -92,10 +92,12 @@ export async function writeShards(
 				);
 				await progress.add(shard);
 				shards.push(shard);
-				context.log.progress(`${shards.length} shards, ${rowsIn(shards)} rows`);
+				context.log.progress(`${shardCount(shards.length)}, ${rowsIn(shards)} rows`);
 			}
 		} catch (error) {
-			context.log.info(`${folder}: ${shards.length} shards are complete; --resume goes on after them`);
+			context.log.info(
+				`${folder}: complete so far: ${shardCount(shards.length)}; --resume goes on from there`,
+			);
 			throw error;
 		} finally {
 			await progress.close();
@@ -103,7 +105,7 @@ export async function writeShards(
 		await writeManifest(folder, own, shards);
 		await rm(join(folder, PROGRESS));
 		const bytes = shards.reduce((sum, shard) => sum + shard.bytes, 0);
-		context.log.info(`${folder}: ${shards.length} shards, ${rowsIn(shards)} rows, ${sizeText(bytes)}`);
+		context.log.info(`${folder}: ${shardCount(shards.length)}, ${rowsIn(shards)} rows, ${sizeText(bytes)}`);
 		return (await readManifest(folder))!;
 	} finally {
 		await incoming.close();

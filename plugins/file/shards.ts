@@ -61,7 +61,9 @@ export async function openShards(
 			...(schema.dictionaries.size === 0 && {
 				async openRows() {
 					const file = await core.openArrowFile(path);
-					check(file.schema, file.rows);
+					await Promise.try(check, file.schema, file.rows).catch((error) => {
+						return file.close().then(() => Promise.reject(error));
+					});
 					return file;
 				},
 			}),

@@ -2,7 +2,7 @@
 
 import { z } from "zod";
 import { EXIT, isSaeError } from "../../core/errors.ts";
-import type { GpuInfo } from "../../core/gpu/device.ts";
+import type { Gpu, GpuInfo } from "../../core/gpu/device.ts";
 import packageJson from "../../package.json" with { type: "json" };
 import { defineVerb } from "../command.ts";
 import { printText } from "../stdout.ts";
@@ -81,7 +81,7 @@ async function diagnose(): Promise<Diagnosis> {
 			features: [...features].sort(),
 			limits: Object.fromEntries(LIMITS.map((name) => [name, limits[name]])),
 			...problem,
-			advice: gpu.info.software ? adviceOnSoftware(gpu.info.description) : [],
+			advice: gpu.info.software ? adviceOnSoftware(gpu.info.description) : adviceOnGpu(gpu),
 		};
 		gpu.close();
 		return diagnosis;
@@ -90,6 +90,10 @@ async function diagnose(): Promise<Diagnosis> {
 		return { ok: false, ...host, problem: error.message, advice: adviceOnMissing() };
 	}
 }
+
+const TENSOR_CORES =
+	"This GPU may have tensor cores, which train TopK and its like 3 to 4 times as fast to the same result: " +
+	"npm install webgpu (see docs/gpu.md).";
 
 const DRIVERS =
 	"With a GPU: install its driver. NVIDIA's must include Vulkan (in containers: " +
@@ -106,6 +110,10 @@ function adviceOnSoftware(description: string): string[] {
 		DRIVERS,
 		...faster,
 	];
+}
+
+function adviceOnGpu({ info, halfProduct }: Gpu): string[] {
+	return info.vendor === "nvidia" && !halfProduct ? [TENSOR_CORES] : [];
 }
 
 function adviceOnMissing(): string[] {

@@ -1,5 +1,5 @@
 /** Steps whose encoder product is of halved operands agree with the reference as well as those of whole ones. */
-import { afterAll, beforeAll, expect, test } from "bun:test";
+import { afterAll, describe, expect, test } from "bun:test";
 import { openGpu } from "../../../core/gpu/device.ts";
 import { encoderChunks } from "../../../core/gpu/encoder.ts";
 import { ParameterStore } from "../../../core/gpu/parameters.ts";
@@ -7,24 +7,24 @@ import { Gpu } from "../../../kernels/gpu.ts";
 import { halfError } from "../../../kernels/halve.ts";
 import { planLayout } from "../../../kernels/layout.ts";
 import { submit } from "../../../kernels/program.ts";
-import { SUMMARY_ERROR } from "../../../kernels/tensor-product.ts";
+import { type HalfProduct, SUMMARY_ERROR } from "../../../kernels/tensor-product.ts";
 import { PLAIN_HALF_PRODUCT } from "../../kernels/half-product.ts";
 import { randomStream } from "../../reference/models.ts";
 import type { State } from "../../reference/train-step.ts";
 import { expectAgreement, topkCase } from "./agreement.ts";
 import { families } from "./specs.ts";
 
-let plain: Gpu;
-let gpu: Gpu;
-/** Its bindings hold few latents, so that matrices are cut. */
-let cut: Gpu;
-beforeAll(async () => {
-	plain = await openGpu();
-	const opened = { device: plain.device, info: plain.info, keepAlive: [], halfProduct: PLAIN_HALF_PRODUCT };
-	gpu = new Gpu(opened);
-	cut = new Gpu(opened, 2 ** 20);
-});
-afterAll(() => plain.close());
+const device = await openGpu();
+afterAll(() => device.close());
+
+/** Tensor cores where the device has them, and everywhere a product that gives as much and as little. */
+const products = [
+	["a plain product", PLAIN_HALF_PRODUCT],
+	...(device.halfProduct ? [["tensor cores", device.halfProduct] as const] : []),
+] as const;
+
+const open = (halfProduct: HalfProduct, maxBinding?: number) =>
+	new Gpu({ device: device.device, info: device.info, keepAlive: [], halfProduct }, maxBinding);
 
 const BASE = { d_in: 40, d_sae: 300, rows: 37, k: 5 };
 
@@ -51,86 +51,97 @@ function alike({ parameters: { W_enc, b_enc } }: State, random: () => number): v
 	for (const i of b_enc!.keys()) b_enc![i] = 1e-4 * random();
 }
 
-test.each(Object.entries(cases))("%s", (_, given) => expectAgreement(gpu, topkCase(given)));
+describe.each(products)("%s", (_, product) => {
+	const gpu = open(product);
+	test.each(Object.entries(cases))("%s", (_, given) => expectAgreement(gpu, topkCase(given)));
 
-test("in shards", () => expectAgreement(cut, topkCase({ ...BASE, d_in: 400, d_sae: 600, auxk: 12, settings: { dead_after: 40 } })));
+	test("in shards", () =>
+		expectAgreement(
+			open(product, 2 ** 20),
+			topkCase({ ...BASE, d_in: 400, d_sae: 600, auxk: 12, settings: { dead_after: 40 }, steps: 2 }),
+		));
 
-test("by magnitude", () => {
-	const [, signed] = Object.entries(families({ d_in: 40, d_out: 40, d_sae: 300 })).find(([name]) =>
-		/magnitude|signed/.test(name),
-	)!;
-	return expectAgreement(gpu, { ...signed, rows: 37 });
-});
+	test("by magnitude", () => {
+		const [, signed] = Object.entries(families({ d_in: 40, d_out: 40, d_sae: 300 })).find(([name]) =>
+			/magnitude|signed/.test(name),
+		)!;
+		return expectAgreement(gpu, { ...signed, rows: 37 });
+	});
 
-test.each([16, 40, 768])(
-	"summaries of halved products are off by less than the bound, and by something, at width %i",
-	async (d_in) => {
-		const [rows, d_sae] = [20, 140];
-		const layout = planLayout({ d_in, d_sae, rows }, gpu.maxBinding);
-		const store = new ParameterStore(gpu, layout, {
-			vectors: [],
-			derived: [],
-			dense: [],
-			trained: false,
-			averaged: false,
-			state: { threshold: 0, density: false },
-		});
-		const random = randomStream(d_in);
-		const signed = (scale: number) => (2 * random() - 1) * scale;
-		// Sizes of elements and of whole rows that float16 could not hold side by side.
-		const x = Float32Array.from({ length: layout.paddedRows * layout.width }, () => signed(10 ** signed(6)));
-		const W = Float32Array.from({ length: d_in * d_sae }, (_, i) => signed(10 ** (Math.floor(i / d_in) % 7)));
-		store.write("W_enc", W);
-		const input = gpu.buffer("x", x.byteLength);
-		gpu.write(input, x);
-		const [chunk] = encoderChunks(gpu, layout, {
-			input,
-			parameters: store,
-			maximaOf: "value",
-			keep: false,
-			reranked: true,
-			floats: (label, count) => gpu.buffer(label, count * 4),
-			constants: (...words) => gpu.constants(...words),
-		});
-		submit(gpu, chunk!.product);
-		const fours = new Uint32Array(await gpu.read(chunk!.fours, 0, rows * layout.paddedKeys));
-		const largest = new Float32Array(await gpu.read(chunk!.halved!.largest, 0, 4))[0]!;
-		const norms = Array.from({ length: d_sae }, (_, latent) => {
-			let square = 0;
-			for (let i = 0; i < d_in; i++) square += W[latent * d_in + i]! ** 2;
-			return Math.sqrt(square);
-		});
-		expect(largest / Math.max(...norms)).toBeCloseTo(1, 5);
-		let worst = 0;
-		for (let row = 0; row < rows; row++) {
-			const at = row * layout.width;
-			const norm = Math.hypot(...x.subarray(at, at + layout.width));
-			for (let four = 0; four < d_sae / 4; four++) {
-				const values = [0, 1, 2, 3].map((j) => {
-					const latent = 4 * four + j;
-					let exact = 0;
-					for (let i = 0; i < d_in; i++) exact += x[at + i]! * W[latent * d_in + i]!;
-					return exact;
-				});
-				const margin = halfError(layout.width) * norm * Math.max(...norms);
-				const { value, which, others } = read(fours[(row * layout.paddedKeys) / 4 + four]!);
-				const [most, next] = values.toSorted((a, b) => b - a) as [number, number];
-				if (value === 0) {
-					expect(most).toBeLessThan(margin);
-					continue;
+	test.each([16, 40, 768])(
+		"summaries of halved products are off by less than the bound, and by something, at width %i",
+		async (d_in) => {
+			const [rows, d_sae] = [20, 140];
+			const layout = planLayout({ d_in, d_sae, rows }, gpu.maxBinding);
+			const store = new ParameterStore(gpu, layout, {
+				vectors: [],
+				derived: [],
+				dense: [],
+				trained: false,
+				averaged: false,
+				state: { threshold: 0, density: false },
+			});
+			const random = randomStream(d_in);
+			const signed = (scale: number) => (2 * random() - 1) * scale;
+			// Sizes of elements and of whole rows that float16 could not hold side by side.
+			const x = Float32Array.from({ length: layout.paddedRows * layout.width }, () =>
+				signed(10 ** signed(6)),
+			);
+			const W = Float32Array.from({ length: d_in * d_sae }, (_, i) =>
+				signed(10 ** (Math.floor(i / d_in) % 7)),
+			);
+			store.write("W_enc", W);
+			const input = gpu.buffer("x", x.byteLength);
+			gpu.write(input, x);
+			const [chunk] = encoderChunks(gpu, layout, {
+				input,
+				parameters: store,
+				maximaOf: "value",
+				keep: false,
+				reranked: true,
+				floats: (label, count) => gpu.buffer(label, count * 4),
+				constants: (...words) => gpu.constants(...words),
+			});
+			submit(gpu, chunk!.product);
+			const fours = new Uint32Array(await gpu.read(chunk!.fours, 0, rows * layout.paddedKeys));
+			const largest = new Float32Array(await gpu.read(chunk!.halved!.largest, 0, 4))[0]!;
+			const norms = Array.from({ length: d_sae }, (_, latent) => {
+				let square = 0;
+				for (let i = 0; i < d_in; i++) square += W[latent * d_in + i]! ** 2;
+				return Math.sqrt(square);
+			});
+			expect(largest / Math.max(...norms)).toBeCloseTo(1, 5);
+			let worst = 0;
+			for (let row = 0; row < rows; row++) {
+				const at = row * layout.width;
+				const norm = Math.hypot(...x.subarray(at, at + layout.width));
+				for (let four = 0; four < d_sae / 4; four++) {
+					const values = [0, 1, 2, 3].map((j) => {
+						const latent = 4 * four + j;
+						let exact = 0;
+						for (let i = 0; i < d_in; i++) exact += x[at + i]! * W[latent * d_in + i]!;
+						return exact;
+					});
+					const margin = halfError(layout.width) * norm * Math.max(...norms);
+					const { value, which, others } = read(fours[(row * layout.paddedKeys) / 4 + four]!);
+					const [most, next] = values.toSorted((a, b) => b - a) as [number, number];
+					if (value === 0) {
+						expect(most).toBeLessThan(margin);
+						continue;
+					}
+					expect(value).toBeLessThan((most + margin) * (1 + SUMMARY_ERROR));
+					expect(value).toBeGreaterThan(most - margin);
+					expect(values[which]).toBeGreaterThan(most - 2 * margin);
+					expect(others).toBeGreaterThan(next - margin);
+					// A bound of no use would let everything in.
+					expect(others).toBeLessThan(Math.max(0, next + margin) + value / 15);
+					worst = Math.max(worst, Math.abs(value - most) / margin);
 				}
-				expect(value).toBeLessThan((most + margin) * (1 + SUMMARY_ERROR));
-				expect(value).toBeGreaterThan(most - margin);
-				expect(values[which]).toBeGreaterThan(most - 2 * margin);
-				expect(others).toBeGreaterThan(next - margin);
-				// A bound of no use would let everything in.
-				expect(others).toBeLessThan(Math.max(0, next + margin) + value / 15);
-				worst = Math.max(worst, Math.abs(value - most) / margin);
 			}
-		}
-		expect(worst).toBeGreaterThan(1e-3);
-	},
-);
+			expect(worst).toBeGreaterThan(1e-3);
+		},
+	);
+});
 
 /** The parts of a summary. */
 function read(word: number) {

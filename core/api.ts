@@ -27,6 +27,7 @@ import { writeTorch } from "./files/torch-write.ts";
 import { firstNonFinite } from "./finite.ts";
 import {
 	foldDecoderNorms,
+	foldInputAndTarget,
 	foldInputScale,
 	foldScaleKeepingLatents,
 	hasUnitDecoder,
@@ -117,6 +118,7 @@ export const core = {
 	transposed,
 	fromFloat32,
 	widened,
+	foldInputAndTarget,
 	foldInputScale,
 	foldScaleKeepingLatents,
 	foldDecoderNorms,

@@ -89,6 +89,25 @@ export function foldScaleKeepingLatents(model: SaeModel, scale: number): SaeMode
 	return foldScales(model, new Float32Array(d_in).fill(scale), new Float32Array(d_out).fill(scale));
 }
 
+/**
+ * Folds scalar scales of inputs and of targets so that latents come out in the raw units of the input. The matrices of
+ * the encoder stay; `W_dec` takes what the two scales differ by.
+ *
+ * @throws SaeError as {@link foldScales} does.
+ */
+export function foldInputAndTarget(model: SaeModel, input: number, target: number): SaeModel {
+	const raw = foldScales(model, input, input);
+	const gain = input / target;
+	if (!(gain > 0 && Number.isFinite(gain)))
+		throw new SaeError(`a target scale has to be positive, not ${target}`);
+	const tensors = mapTensors(raw, (name, tensor) =>
+		["W_dec", "b_dec", "W_skip"].includes(name) && gain !== 1
+			? mapValues(tensor, (value) => value * gain)
+			: tensor,
+	);
+	return { ...raw, tensors };
+}
+
 /** Biases that are added to what the encoder's product gives. */
 const ENCODER_BIASES = ["b_enc", "b_gate", "b_mag"];
 

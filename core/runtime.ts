@@ -3,7 +3,7 @@ import { activateCodes, ROW_SUMS } from "../kernels/activate.ts";
 import { decodeBindings, decodeRows } from "../kernels/decode.ts";
 import type { Gpu } from "../kernels/gpu.ts";
 import { type Layout, planLayout, roundUp, unpadRows } from "../kernels/layout.ts";
-import { prepareRows, type RowFormat } from "../kernels/prepare.ts";
+import { prepareRows, type RowFormat, type RowNormalisation, restoreRows } from "../kernels/prepare.ts";
 import { type Dispatch, dispatch, submit } from "../kernels/program.ts";
 import { packStep, STEP_PARAMS_BYTES } from "../kernels/wgsl.ts";
 import { type InferenceSpec, RELU } from "./architecture.ts";
@@ -33,7 +33,7 @@ export interface SaeRuntime {
 	encode(data: Float32Array | Uint16Array, rows: number): Promise<Codes>;
 	/**
 	 * Reconstructions [codes.rows, d_out]. `inputs`: the rows that the codes are of, as for `encode`; an SAE with a skip
-	 * connection needs them.
+	 * connection, or that normalises every row by itself, needs them.
 	 */
 	decode(codes: Codes, inputs?: Float32Array | Uint16Array): Promise<Float32Array>;
 	/** Frees the SAE's memory on the device; the device stays open. */
@@ -44,8 +44,8 @@ export interface SaeRuntime {
 const BATCH = { gpu: 8192, software: 1024 };
 
 /**
- * Puts an SAE on the device. Throws SaeError for what can't be run (an input normalisation that needs the row's own
- * statistics, a k that is none) and GpuError where the device has too little memory.
+ * Puts an SAE on the device. Throws SaeError for what can't be run (an input scale that nobody knows, a k that is none)
+ * and GpuError where the device has too little memory.
  */
 export async function openRuntime(
 	gpu: Gpu,
@@ -53,10 +53,13 @@ export async function openRuntime(
 	spec: InferenceSpec,
 	maxRows = gpu.info.software ? BATCH.software : BATCH.gpu,
 ): Promise<SaeRuntime> {
-	if (model.normalize_activations !== "none") {
+	if (model.normalize_activations === "expected_average_only_in") {
 		throw new SaeError(
-			`this SAE normalises each row (normalize_activations: ${model.normalize_activations}), which can't be run yet: fold it or use "none"`,
+			"this SAE was trained on rows times one number, which its file lacks (normalize_activations: expected_average_only_in); sae import --input-scale folds it in",
 		);
+	}
+	if (model.normalize_activations !== "none" && model.tensors.W_skip) {
+		throw new SaeError("an SAE that normalises its rows and has a skip connection can't be run");
 	}
 	if (isBatchLevel(spec.select)) {
 		throw new SaeError(`a row is encoded by itself, which the selection ${spec.select.kind} can't do`);
@@ -101,6 +104,11 @@ class GpuSae implements SaeRuntime {
 	/** What a skip connection adds to reconstructions, from arrived rows of either type. */
 	readonly #skip: Record<RowFormat, readonly Dispatch[]> | undefined;
 	readonly #skipInput: GPUBuffer | undefined;
+	readonly #normalise: RowNormalisation | undefined;
+	/** What takes each arrived row back to what it was, where rows are normalised. */
+	readonly #restores: GPUBuffer | undefined;
+	/** Reconstructions into the units of those rows. */
+	readonly #restore: Dispatch | undefined;
 	#encoder: Encoder;
 
 	constructor(gpu: Gpu, model: SaeModel, spec: InferenceSpec, maxRows: number) {
@@ -126,6 +134,18 @@ class GpuSae implements SaeRuntime {
 		if (skips) {
 			this.#skipInput = gpu.buffer("rows", paddedRows * width * 4);
 			this.#skip = this.#buildSkip(this.#skipInput);
+		}
+		const { normalize_activations: normalise } = model;
+		if (normalise === "layer_norm" || normalise === "constant_norm_rescale") {
+			this.#normalise = normalise;
+			this.#restores = gpu.buffer("row statistics", maxRows * 8);
+			this.#restore = dispatch(
+				gpu,
+				"restore rows",
+				restoreRows({ d_out, width: outWidth }),
+				[this.#step, this.#restores, this.#out],
+				maxRows,
+			);
 		}
 		const most = Math.min(d_sae, this.#room || FIRST_ROOM);
 		this.#encoder = this.#buildEncoder(maxRows * most);
@@ -229,8 +249,15 @@ class GpuSae implements SaeRuntime {
 				scale: "input_scale",
 				rowScales: false,
 				columnScales: false,
+				...(this.#normalise ? { normalise: this.#normalise } : {}),
 			}),
-			[this.#step, this.#raw, x, ...(centre ? [this.#parameters.b_dec.weights, xc] : [])],
+			[
+				this.#step,
+				this.#raw,
+				x,
+				...(centre ? [this.#parameters.b_dec.weights, xc] : []),
+				...(this.#restores ? [this.#restores] : []),
+			],
 			rows,
 		);
 	}
@@ -311,11 +338,12 @@ class GpuSae implements SaeRuntime {
 	}
 
 	async decode(codes: Codes, inputs?: Float32Array | Uint16Array): Promise<Float32Array> {
-		if (this.#skip && inputs?.length !== codes.rows * this.d_in) {
+		if (needsInputs(this.#model) && inputs?.length !== codes.rows * this.d_in) {
+			const why = this.#skip ? "has a skip connection (W_skip)" : "normalises every row by its own numbers";
 			throw new SaeError(
 				inputs
 					? `decoding ${codes.rows} rows of codes needs ${codes.rows} input rows of ${this.d_in} values, not ${inputs.length} values`
-					: "this SAE has a skip connection (W_skip), so its reconstructions can't be made of codes alone: decode them with their inputs",
+					: `this SAE ${why}, so its reconstructions can't be made of codes alone: decode them with their inputs`,
 			);
 		}
 		const out = new Float32Array(codes.rows * this.d_out);
@@ -379,8 +407,16 @@ class GpuSae implements SaeRuntime {
 				rows,
 			);
 		});
-		const skip = this.#skip && inputs ? this.#skip[this.#upload(inputs, rows)] : [];
-		submit(gpu, [...dispatches, ...skip]);
+		const format = inputs && needsInputs(this.#model) ? this.#upload(inputs, rows) : undefined;
+		const before: Dispatch[] = [];
+		const after: Dispatch[] = [];
+		if (format && this.#skip) after.push(...this.#skip[format]);
+		if (format && this.#restore) {
+			// Preparing rows leaves their statistics; what else it writes is written anew before it is read.
+			before.push(this.#encoder.programs[format][0]!);
+			after.push(this.#restore);
+		}
+		submit(gpu, [...before, ...dispatches, ...after]);
 		const bytes = await gpu.read(this.#out, 0, rows * width * 4);
 		for (const buffer of [...Object.values(buffers), ...uniforms]) buffer.destroy();
 		return unpadRows(new Float32Array(bytes), this.d_out, width, rows);
@@ -389,8 +425,17 @@ class GpuSae implements SaeRuntime {
 	close(): void {
 		for (const buffer of [...this.#encoder.allocated, this.#raw, this.#out]) buffer.destroy();
 		this.#skipInput?.destroy();
+		this.#restores?.destroy();
 		this.#parameters.close();
 	}
+}
+
+/** Whether reconstructions are made of the inputs too, and not of codes alone. */
+export function needsInputs({
+	tensors,
+	normalize_activations,
+}: Pick<SaeModel, "tensors" | "normalize_activations">): boolean {
+	return tensors.W_skip !== undefined || normalize_activations !== "none";
 }
 
 /** The model's tensors on the device; those of shape [d_sae] are there for formulas. */

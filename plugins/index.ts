@@ -31,6 +31,33 @@ export const plugins: readonly PluginEntry[] = [
 		load: () => import("./saelens.ts"),
 	},
 	{
+		name: "sparsify",
+		provides: ["exporter:sparsify", "importer:sparsify"],
+		load: () => import("./sparsify.ts"),
+	},
+	{ name: "openai", provides: ["importer:openai"], load: () => import("./openai.ts") },
+	{
+		name: "gemma-scope",
+		provides: ["exporter:gemma-scope", "importer:gemma-scope"],
+		load: () => import("./gemma-scope.ts"),
+	},
+	{
+		name: "llama-scope",
+		provides: ["importer:llama-scope", "importer:llamascopium"],
+		load: () => import("./llama-scope.ts"),
+	},
+	{
+		name: "safetensors",
+		provides: ["exporter:safetensors", "importer:safetensors"],
+		load: () => import("./safetensors.ts"),
+	},
+	// Asked last of those that read single files, for it answers for any file of PyTorch.
+	{
+		name: "dictionary-learning",
+		provides: ["exporter:dictionary-learning", "importer:dictionary-learning"],
+		load: () => import("./dictionary-learning.ts"),
+	},
+	{
 		name: "eval-reconstruction",
 		provides: ["evaluator:reconstruction"],
 		load: () => import("./eval-reconstruction.ts"),

@@ -1,15 +1,28 @@
 /**
- * SAE folders as SAELens 6 writes and reads them: `cfg.json` and `sae_weights.safetensors`. This is also the
- * native format, which has a few architectures more that SAELens lacks; a folder may hold more (`training/`), which is
- * left alone.
+ * SAE folders as SAELens 6 writes and reads them: `cfg.json` and `sae_weights.safetensors`; folders of older versions are
+ * read. This is also the native format, which has a few architectures more that SAELens lacks; a folder may hold more
+ * (`training/`), which is left alone.
  */
 import { readFile, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { type Core, definePlugin, type SaeModel } from "saeflow";
 import { checkSettings, DTYPES, readCfg, writeCfg } from "./saelens/cfg.ts";
-import { CFG, readFolder, WEIGHTS, writeFolder } from "./saelens/folder.ts";
-import { describeLayout, LAYER_SCALE, LAYOUTS, nameInFile, nameInMemory } from "./saelens/layout.ts";
+import { CFG, readFolder, WEIGHTS } from "./saelens/folder.ts";
+import {
+	CHECKPOINTS,
+	describeLayout,
+	LAYER_SCALE,
+	LAYOUTS,
+	nameInFile,
+	nameInMemory,
+} from "./saelens/layout.ts";
+import { FINETUNED } from "./saelens/old.ts";
 import { checkRange, checkTensors, difference, readTensors, writeTensors } from "./saelens/weights.ts";
+import { writeFolder } from "./shared/folder.ts";
+import { filled, peekJson } from "./shared/weights.ts";
+
+/** Beside a checkpoint's weights. */
+const SCALER = "activation_scaler.json";
 
 export default definePlugin({
 	name: "saelens",
@@ -43,7 +56,7 @@ export default definePlugin({
 			{
 				kind: "importer",
 				name: "saelens",
-				summary: "folders in the layout of SAELens 6, and the native ones, which have its form",
+				summary: "folders of SAELens, also from before version 6, and the native ones, which have its form",
 				options: core.z.object({}),
 				detect,
 				read: (path: string) => read(core, path),
@@ -58,8 +71,11 @@ async function detect(path: string): Promise<boolean> {
 			(status) => status.isFile(),
 			() => false,
 		);
-	// Either file makes it ours, so that a folder that lacks one gets an answer that says so.
-	return (await isFile(WEIGHTS)) || ((await isFile(CFG)) && (await mentionsSae(join(path, CFG))));
+	// Either file makes it ours, so that a folder that lacks one gets an answer that says so; others have a config.json.
+	return (
+		((await isFile(WEIGHTS)) && ((await isFile(CFG)) || !(await isFile("config.json")))) ||
+		((await isFile(CFG)) && (await mentionsSae(join(path, CFG))))
+	);
 }
 
 /** Other formats have a `cfg.json` too; only ours and SAELens' say `d_sae`. */
@@ -103,11 +119,7 @@ async function write(core: Core, given: SaeModel, path: string, dtypeName: strin
 			);
 		}
 	};
-	try {
-		await writeFolder(path, fill, sameButMetadata);
-	} catch (error) {
-		throw core.isSaeError(error) ? error : new SaeError(`${path}: can't be written (${codeOf(error)})`);
-	}
+	await writeFolder(core, path, { description: CFG, weights: WEIGHTS }, fill, sameButMetadata);
 }
 
 function sameButMetadata(before: string, after: string): boolean {
@@ -126,9 +138,14 @@ async function read(core: Core, path: string): Promise<SaeModel> {
 	try {
 		return await readFolder(path, async (cfg) => {
 			const description = readCfg(cfg, join(path, CFG), core);
-			const tensors = await readTensors(join(path, WEIGHTS), description, core);
-			const architecture = nameInMemory(description.architecture);
-			return withoutRescaling(core, { ...description, architecture, tensors });
+			const optional = description.metadata.sae_lens_version === undefined ? FINETUNED : [];
+			const tensors = await readTensors(join(path, WEIGHTS), description, core, optional);
+			const read = withoutFinetuning({ ...description, tensors });
+			const { architecture } = read;
+			const sae = Object.hasOwn(CHECKPOINTS, architecture)
+				? withThreshold(core, read)
+				: withoutRescaling(core, { ...read, architecture: nameInMemory(architecture) });
+			return withoutAverage(core, sae, path);
 		});
 	} catch (error) {
 		if (codeOf(error) === "ENOENT") {
@@ -143,6 +160,42 @@ function withoutRescaling(core: Core, model: SaeModel): SaeModel {
 	if (model.settings.rescale_acts_by_decoder_norm === true) return core.foldDecoderNorms(model);
 	const { rescale_acts_by_decoder_norm: _, ...settings } = model.settings;
 	return { ...model, settings };
+}
+
+/** What finetuning multiplied codes by before they are decoded is part of the decoder. */
+function withoutFinetuning(model: SaeModel): SaeModel {
+	const name = FINETUNED.find((candidate) => model.tensors[candidate]);
+	if (name === undefined) return model;
+	const { [name]: factor, W_dec, ...tensors } = model.tensors;
+	const width = W_dec!.shape[1]!;
+	const data = W_dec!.data.map((value, i) => value * factor!.data[Math.floor(i / width)]!);
+	return { ...model, tensors: { ...tensors, W_dec: { ...W_dec!, data } } };
+}
+
+/** A checkpoint of a batch topk run as the SAE that SAELens makes of it: one threshold for all latents. */
+function withThreshold(core: Core, model: SaeModel): SaeModel {
+	const { topk_threshold, ...tensors } = model.tensors;
+	const { k, rescale_acts_by_decoder_norm, ...settings } = model.settings;
+	const sae: SaeModel = {
+		...model,
+		architecture: "jumprelu",
+		settings,
+		metadata: { ...model.metadata, k },
+		tensors,
+	};
+	// It was measured on activations times decoder norms, and so comes after they are folded.
+	const folded = rescale_acts_by_decoder_norm === true ? core.foldDecoderNorms(sae) : sae;
+	return {
+		...folded,
+		tensors: { ...folded.tensors, threshold: filled(sae.d_sae, topk_threshold!.data[0]!) },
+	};
+}
+
+/** Checkpoints keep the number that inputs were multiplied by in a file of its own. */
+async function withoutAverage(core: Core, model: SaeModel, path: string): Promise<SaeModel> {
+	if (model.normalize_activations !== "expected_average_only_in") return model;
+	const factor = (await peekJson(join(path, SCALER)))?.scaling_factor;
+	return typeof factor === "number" ? core.foldScaleKeepingLatents(model, factor) : model;
 }
 
 function codeOf(error: unknown): string {

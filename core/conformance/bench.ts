@@ -59,7 +59,7 @@ export async function withBench<T>(
 		const runtime = await context.openSae(model);
 		try {
 			const codes = await runtime.encode(data, data.length / model.d_in);
-			return { codes, decoded: await runtime.decode(codes) };
+			return { codes, decoded: await runtime.decode(codes, data) };
 		} finally {
 			runtime.close();
 		}

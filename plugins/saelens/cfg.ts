@@ -1,10 +1,18 @@
 /** `cfg.json`: reading it strictly and writing it, with the defaults that SAELens 6 has for what is left out. */
 import type { Core, FloatType, InputNormalisation, SaeModel } from "saeflow";
 import { isTranscoder, LAYOUTS, layoutOf } from "./layout.ts";
+import { upgraded } from "./old.ts";
 
 /** Written where the SAE's metadata names no newer version. Below it, SAELens takes a file for the old layout. */
 const LAYOUT_VERSION = "6.0.0";
-const NORMALISATIONS: readonly InputNormalisation[] = ["none", "constant_norm_rescale", "layer_norm"];
+const NORMALISATIONS: readonly InputNormalisation[] = [
+	"none",
+	"constant_norm_rescale",
+	"layer_norm",
+	"expected_average_only_in",
+];
+/** Architectures that may select by activation times decoder norm. */
+const RESCALING = ["topk", "batchtopk", "matryoshka_batchtopk"];
 
 export const DTYPES: Readonly<Record<string, FloatType>> = {
 	float32: "f32",
@@ -68,14 +76,16 @@ export function checkSettings(sae: Description, path: string, core: Core): void 
 export function readCfg(text: string, file: string, core: Core): Description {
 	const { z, SaeError } = core;
 	const fail = (problem: string) => new SaeError(`${file}: ${problem}`);
-	const json = parseJson(text);
-	if (json === undefined) throw fail("is not a JSON object; the file is damaged or not an SAE's");
+	const found = parseJson(text);
+	if (found === undefined) throw fail("is not a JSON object; the file is damaged or not an SAE's");
+	// Before version 6 everything lay flat, without metadata of its own.
+	const json = found.metadata === undefined ? upgraded(found, core, file) : found;
 	const { metadata } = json;
 	const version = isObject(metadata) ? metadata.sae_lens_version : undefined;
-	if (!isCurrent(version)) {
-		const found = version === undefined ? "is missing" : `is ${JSON.stringify(version)}`;
+	if (found === json && !isCurrent(version)) {
+		const state = version === undefined ? "is missing" : `is ${JSON.stringify(version)}`;
 		throw fail(
-			`metadata.sae_lens_version ${found}, so this is the layout of SAELens 5 or older; load and save it with SAELens 6`,
+			`metadata.sae_lens_version ${state}, so this is the layout of SAELens 5 or older; load and save it with SAELens 6`,
 		);
 	}
 
@@ -111,9 +121,7 @@ export function readCfg(text: string, file: string, core: Core): Description {
 	const normalize_activations = NORMALISATIONS.find((name) => name === cfg.normalize_activations);
 	if (!normalize_activations) {
 		throw fail(
-			cfg.normalize_activations === "expected_average_only_in"
-				? "normalize_activations is expected_average_only_in, whose factor is not in the file; fold it in with SAELens' fold_activation_norm_scaling_factor"
-				: `normalize_activations "${cfg.normalize_activations}" is none of ${NORMALISATIONS.join(", ")}`,
+			`normalize_activations "${cfg.normalize_activations}" is none of ${NORMALISATIONS.join(", ")}`,
 		);
 	}
 	const known = {
@@ -124,7 +132,7 @@ export function readCfg(text: string, file: string, core: Core): Description {
 	const setting = z.union([z.number(), z.string(), z.boolean()]);
 	const names = [
 		...layout.settings,
-		...(cfg.architecture === "topk" ? ["rescale_acts_by_decoder_norm"] : []),
+		...(RESCALING.includes(cfg.architecture) ? ["rescale_acts_by_decoder_norm"] : []),
 	];
 	const settings = check(
 		z.object(Object.fromEntries(names.map((name) => [name, known[name as keyof typeof known] ?? setting]))),

@@ -50,6 +50,15 @@ export const LAYOUTS: Readonly<Record<string, Layout>> = {
 };
 
 /**
+ * Architectures of checkpoints alone, by the name in `cfg.json`: their latents compete in the whole batch, and a number
+ * that training measured stands for that in use.
+ */
+export const CHECKPOINTS: Readonly<Record<string, Layout>> = {
+	batchtopk: { tensors: { ...BIASED, topk_threshold: [] }, settings: ["k"] },
+	matryoshka_batchtopk: { tensors: { ...BIASED, topk_threshold: [] }, settings: ["k"] },
+};
+
+/**
  * A tensor that any of them may have besides, [layers]: what rows are multiplied by before they are encoded, by the
  * number of their layer.
  */
@@ -67,6 +76,7 @@ export function layoutOf(
 	{ z }: Core,
 ): Layout | undefined {
 	if (Object.hasOwn(LAYOUTS, architecture)) return LAYOUTS[architecture];
+	if (Object.hasOwn(CHECKPOINTS, architecture)) return CHECKPOINTS[architecture];
 	const described = z
 		.object({
 			tensors: z.record(z.string(), z.array(z.int().min(1))),

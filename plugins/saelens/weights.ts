@@ -8,24 +8,41 @@ type Tensors = SaeModel["tensors"];
 /** @throws SaeError naming the tensor that is missing, foreign, of another shape or not finite. */
 export function checkTensors(sae: Description, tensors: Tensors, file: string, core: Core): void {
 	checkShapes(sae, Object.entries(tensors), file, core);
-	for (const [name, { data }] of Object.entries(tensors)) {
-		const bad = core.firstNonFinite(data);
-		if (bad >= 0)
-			throw new core.SaeError(
-				`${file}: tensor ${name} holds ${data[bad]} (value ${bad}); the SAE is unusable`,
-			);
-	}
+	for (const [name, { data }] of Object.entries(tensors)) checkFinite(name, data, file, core);
 }
 
-export async function readTensors(path: string, sae: Description, core: Core): Promise<Tensors> {
+function checkFinite(
+	name: string,
+	data: Float32Array,
+	file: string,
+	{ firstNonFinite, SaeError }: Core,
+): void {
+	const bad = firstNonFinite(data);
+	if (bad < 0) return;
+	throw new SaeError(`${file}: tensor ${name} holds ${data[bad]} (value ${bad}); the SAE is unusable`);
+}
+
+/** `optional`: names of arrays [d_sae] that may be there besides. */
+export async function readTensors(
+	path: string,
+	sae: Description,
+	core: Core,
+	optional: readonly string[] = [],
+): Promise<Tensors> {
 	const file = await core.openSafetensors(path);
 	try {
+		const present = [...file.tensors].filter(([name]) => !optional.includes(name));
 		// Before anything is read, so that a wrong file costs nothing.
-		checkShapes(sae, file.tensors, path, core);
+		checkShapes(sae, present, path, core);
 		const tensors: Record<string, Tensor> = {};
 		for (const [name, { shape }] of file.tensors)
 			tensors[name] = { shape, data: await core.readFloat32(file, name) };
-		checkTensors(sae, tensors, path, core);
+		for (const [name, { data }] of Object.entries(tensors)) {
+			if (optional.includes(name) && data.length !== sae.d_sae) {
+				throw new core.SaeError(`${path}: tensor ${name} has ${data.length} values for ${sae.d_sae} latents`);
+			}
+			checkFinite(name, data, path, core);
+		}
 		return tensors;
 	} finally {
 		await file.close();

@@ -24,7 +24,7 @@ describe("loadSae", () => {
 
 	test("says what is wrong with a path", async () => {
 		await expect(loadSae(join(folder, "nowhere"))).rejects.toThrow("there is no such file or folder");
-		await expect(loadSae(folder)).rejects.toThrow("is not an SAE in a format that can be read (saelens)");
+		await expect(loadSae(folder)).rejects.toThrow("is not an SAE in a format that can be read (saelens, ");
 		const file = join(folder, "file");
 		await writeFile(file, "text");
 		await expect(loadSae(file)).rejects.toThrow("is not an SAE");

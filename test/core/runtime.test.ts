@@ -166,12 +166,74 @@ describe("codes from elsewhere", () => {
 	});
 });
 
+describe("rows that are normalised by their own numbers", () => {
+	/** By SAELens' definitions: the rows to encode, and what takes their reconstructions back. */
+	const normalised = {
+		layer_norm(row: readonly number[]) {
+			const mean = row.reduce((sum, value) => sum + value, 0) / row.length;
+			const variance = row.reduce((sum, value) => sum + (value - mean) ** 2, 0) / (row.length - 1);
+			const deviation = Math.sqrt(variance);
+			return {
+				row: row.map((value) => (value - mean) / (deviation + 1e-5)),
+				back: (value: number) => value * deviation + mean,
+			};
+		},
+		constant_norm_rescale(row: readonly number[]) {
+			const length = Math.hypot(...row) / Math.sqrt(row.length);
+			return {
+				row: row.map((value) => (length > 0 ? value / length : 0)),
+				back: (value: number) => value * length,
+			};
+		},
+	};
+
+	test.each([
+		["layer_norm", 17, true, 4],
+		["layer_norm", 130, false, 100],
+		["constant_norm_rescale", 17, false, 4],
+		["constant_norm_rescale", 65, true, 100],
+	] as const)(
+		"%s of width %p, b_dec taken from them: %p, %p at a time",
+		async (kind, d_in, centre, maxRows) => {
+			const model = {
+				...randomTopK(d_in, 150, 5),
+				apply_b_dec_to_input: centre,
+				normalize_activations: kind,
+			};
+			const half = new Float16Array(rowsFor(model, 11)).fill(0, 3 * d_in, 4 * d_in);
+			const x = Float32Array.from(half);
+			const parts = Array.from({ length: 11 }, (_, r) =>
+				normalised[kind]([...x.subarray(r * d_in, (r + 1) * d_in)]),
+			);
+			const plain = { ...model, normalize_activations: "none" } as const;
+			const expected = encodeTopK(
+				plain,
+				parts.flatMap(({ row }) => row),
+				11,
+				5,
+			);
+			const y = decode(plain, expected).map((value, i) => parts[Math.floor(i / d_in)]!.back(value));
+			const runtime = await openRuntime(gpu, model, spec(5), maxRows);
+			const codes = await runtime.encode(x, 11);
+			expectCodes(codes, expected);
+			expectNear(await runtime.decode(codes, x), y);
+			const bits = new Uint16Array(half.buffer);
+			expectCodes(await runtime.encode(bits, 11), expected);
+			expectNear(await runtime.decode(codes, bits), y);
+			await expect(runtime.decode(codes)).rejects.toThrow("normalises every row by its own numbers");
+			runtime.close();
+		},
+	);
+});
+
 describe("refuses", () => {
 	const model = randomTopK(17, 130, 2);
 
-	test("rows that each need a scale of their own, and a k of nothing", async () => {
-		const normalised = { ...model, normalize_activations: "layer_norm" } as const;
-		await expect(openRuntime(gpu, normalised, spec(2))).rejects.toThrow("layer_norm");
+	test("an input scale that nobody knows, rows that change before a skip connection, and a k of nothing", async () => {
+		const lost = { ...model, normalize_activations: "expected_average_only_in" } as const;
+		await expect(openRuntime(gpu, lost, spec(2))).rejects.toThrow("sae import --input-scale");
+		const skipping = { ...withSkip(model, 17), normalize_activations: "layer_norm" } as const;
+		await expect(openRuntime(gpu, skipping, spec(2))).rejects.toThrow("normalises its rows and has a skip");
 		await expect(openRuntime(gpu, model, spec(0))).rejects.toThrow("k must be at least 1, got 0");
 	});
 

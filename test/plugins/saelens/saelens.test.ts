@@ -336,11 +336,6 @@ describe("damaged folders", () => {
 		],
 		["an unknown dtype", cfg((c) => Object.assign(c, { dtype: "int8" })), 'dtype "int8"'],
 		[
-			"an unfolded scale",
-			cfg((c) => Object.assign(c, { normalize_activations: "expected_average_only_in" })),
-			"whose factor is not in the file",
-		],
-		[
 			"an unknown normalisation",
 			cfg((c) => Object.assign(c, { normalize_activations: "x" })),
 			'normalize_activations "x"',

@@ -159,7 +159,7 @@ async function* losses(
 ): AsyncGenerator<PassLosses> {
 	const folder = await findModel(options.model, context.log);
 	const text = await openText(folder, await readModelSpec(folder), options);
-	const contexts = await firstContexts(text.contexts(), options.limit);
+	const contexts = await firstContexts(text.contexts(), options);
 	const { model, saes, close } = await openAll(
 		options,
 		runs.flatMap(({ edits }) => edits),

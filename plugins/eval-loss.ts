@@ -47,6 +47,7 @@ function lossOptions({ z, textOptions }: Core) {
 			.boolean()
 			.default(false)
 			.describe("Special tokens (BOS, EOS, padding) keep their activations and are not counted"),
+		skip: z.int().min(0).default(0).describe("Tokens to pass over first, in whole contexts"),
 		limit: z.int().min(2).default(409_600).describe("Tokens to evaluate on at most"),
 		batch_tokens: z
 			.int()
@@ -76,7 +77,7 @@ async function evaluate(core: Core, options: Options, context: Context): Promise
 	const folder = await core.findModel(options.model, context.log);
 	const spec = await core.readModelSpec(folder);
 	const text = await core.openText(folder, spec, options);
-	const contexts = await core.firstContexts(text.contexts(), options.limit);
+	const contexts = await core.firstContexts(text.contexts(), options);
 	const saes = await core.openSaesIn(spec, options.sae, options.hook_point, context);
 	let model: Transformer | undefined;
 	try {

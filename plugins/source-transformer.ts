@@ -4,6 +4,7 @@ import { definePlugin } from "saeflow";
 import type { z } from "zod";
 import { harvest } from "./transformer/harvest.ts";
 import { planOutput } from "./transformer/output.ts";
+import { replayed } from "./transformer/replay.ts";
 
 export default definePlugin({
 	name: "transformer",
@@ -39,6 +40,11 @@ function transformerOptions({ z, textOptions, partOption }: Core) {
 			.optional()
 			.describe("Tokens that the device works on at a time"),
 		limit: z.int().min(0).optional().describe("Stop after this many rows"),
+		epochs: z
+			.int()
+			.min(1)
+			.default(1)
+			.describe("How many times to give those rows; the model runs once, and they stay in memory"),
 	});
 }
 
@@ -71,6 +77,7 @@ async function openModel(core: Core, options: Options, context: Context): Promis
 			[core.META.hookPoint]: names.join(","),
 			...(text.tokenizer && { [core.META.tokenizer]: text.tokenizer.identity }),
 			[core.META.command]: context.command,
+			...(options.epochs > 1 && { [core.META.epochs]: String(options.epochs) }),
 			...core.partMetadata(part),
 		},
 	});
@@ -78,24 +85,26 @@ async function openModel(core: Core, options: Options, context: Context): Promis
 	const last = points.map(({ point }) => point);
 	const head = last.some(({ name }) => name.startsWith("ln_final"));
 	const layers = head ? spec.layers.length : Math.max(0, ...last.map(({ layer }) => (layer ?? -1) + 1));
+	const rowsFrom = (start: number) =>
+		harvest(core, {
+			open: async () =>
+				core.openTransformer(folder, {
+					gpu: await context.gpu(),
+					layers,
+					head,
+					context: text.length,
+					...(options.batch_tokens && { rows: Math.max(options.batch_tokens, text.length) }),
+				}),
+			contexts: text.contexts(),
+			output,
+			start,
+			limit: options.limit ?? Number.POSITIVE_INFINITY,
+			drop: options.drop_special ? text.special : new Set(),
+			log: context.log,
+		});
 	return {
 		schema: output.schema,
 		batches: (start) =>
-			harvest(core, {
-				open: async () =>
-					core.openTransformer(folder, {
-						gpu: await context.gpu(),
-						layers,
-						head,
-						context: text.length,
-						...(options.batch_tokens && { rows: Math.max(options.batch_tokens, text.length) }),
-					}),
-				contexts: text.contexts(),
-				output,
-				start,
-				limit: options.limit ?? Number.POSITIVE_INFINITY,
-				drop: options.drop_special ? text.special : new Set(),
-				log: context.log,
-			}),
+			options.epochs === 1 ? rowsFrom(start) : replayed(core, () => rowsFrom(0), options.epochs, start),
 	};
 }

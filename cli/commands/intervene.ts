@@ -46,6 +46,7 @@ const interventionOptions = z.object({
 	seed: z.int().min(0).default(0).describe("Seed of what is drawn; the same gives the same text"),
 	per_token: z.boolean().default(false).describe("A row for every token instead of means"),
 	...textOptions,
+	skip: z.int().min(0).default(0).describe("Tokens to pass over first, in whole contexts"),
 	limit: z.int().min(2).default(4096).describe("Tokens of --text or --tokens to run at most"),
 	...outputOptions,
 });

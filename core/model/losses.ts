@@ -24,12 +24,23 @@ export interface PassLosses {
 	readonly changed: readonly { readonly losses: Float32Array; readonly divergences: Float32Array }[];
 }
 
-/** The first contexts, with so many tokens at most, held for passes that are run more than once. */
-export async function firstContexts(contexts: AsyncIterable<Context>, limit: number): Promise<Context[]> {
+/**
+ * The first contexts, with so many tokens at most, held for passes that are run more than once. Contexts that begin
+ * within the first `skip` tokens are passed over.
+ */
+export async function firstContexts(
+	contexts: AsyncIterable<Context>,
+	{ limit, skip }: { readonly limit: number; readonly skip: number },
+): Promise<Context[]> {
 	const found: Context[] = [];
 	let left = limit;
+	let before = skip;
 	for await (const { tokens, documents } of contexts) {
 		if (left <= 0) break;
+		if (before > 0) {
+			before -= tokens.length;
+			continue;
+		}
 		found.push({ tokens: tokens.subarray(0, left), documents: documents.subarray(0, left) });
 		left -= tokens.length;
 	}

@@ -188,6 +188,8 @@ test.each([false, true])("figures are the reference's, special tokens excluded: 
 test("a limit cuts the last context", async () => {
 	const [row] = await evaluate({ sae: [await save("cut", randomTopK(WIDTH, 40, 4))], limit: 17 });
 	expect(row).toMatchObject({ tokens: 17, predictions: 15 });
+	const [last] = await evaluate({ sae: [join(folder, "cut")], skip: 13 });
+	expect(last).toMatchObject({ tokens: 12, predictions: 11 });
 });
 
 test("keeps what evaluators promise", async () => {

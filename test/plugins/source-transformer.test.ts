@@ -284,6 +284,7 @@ test("keeps what sources promise, from every row on", async () => {
 		context: 9,
 	};
 	await checkSource(transformer, { options });
+	await checkSource(transformer, { options: { ...options, epochs: 3, limit: 40 } });
 });
 
 test("options that do not go together", async () => {

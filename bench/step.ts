@@ -1,5 +1,6 @@
 /**
- * Times a whole training step, with rows already on the device, and with --kernels each of its kernels.
+ * Times a whole training step, with rows already on the device, and with --kernels each of its kernels, beside what they
+ * move and compute (counts.ts) and what the device can do at the most (ceilings.ts).
  *
  *   bun bench/step.ts [--d-in 768] [--d-sae 32768] [--k 32] [--batch 4096,8192] [--select topk|batchtopk] [--steps 30]
  *       [--kernels] [--json]
@@ -7,8 +8,9 @@
  * Sizes may be lists: every combination is timed.
  */
 import { parseArgs } from "node:util";
-import type { TrainStep } from "../core/train/step.ts";
+import { measureCeilings } from "./ceilings.ts";
 import { number, openDevice, SIZE_OPTIONS, type Size, selectOf, sizesOf } from "./common.ts";
+import { printCeilings, printKernels } from "./kernels.ts";
 import { timeStep } from "./timing.ts";
 
 /** What --json prints, a line for each size. */
@@ -34,6 +36,8 @@ async function main(): Promise<never> {
 	const gpu = await openDevice();
 	const device = `${gpu.info.provider}: ${gpu.info.description || gpu.info.device}`;
 	if (!values.json) console.log(device);
+	const ceilings = values.kernels ? await measureCeilings(gpu) : undefined;
+	if (ceilings) printCeilings(ceilings);
 	for (const size of sizesOf(values)) {
 		const select = selectOf(values.select);
 		const { step, ms, first_loss } = await timeStep(gpu, select, size, number("steps", values.steps));
@@ -48,24 +52,9 @@ async function main(): Promise<never> {
 					`${(rows_per_second / 1e6).toFixed(4)} M rows/s, first loss ${first_loss.toPrecision(7)}`,
 			);
 		}
-		if (values.kernels) await perKernel(step);
+		if (ceilings) await printKernels(gpu, step, select, size, ceilings);
 		step.close();
 	}
 	gpu.close();
 	process.exit(0);
-}
-
-async function perKernel(step: TrainStep): Promise<void> {
-	const RUNS = 5;
-	await step.profile();
-	const sums = new Map<string, number>();
-	for (let run = 0; run < RUNS; run++) {
-		for (const { label, nanoseconds } of await step.profile()) {
-			sums.set(label, (sums.get(label) ?? 0) + nanoseconds / RUNS / 1e6);
-		}
-	}
-	for (const [label, milliseconds] of sums)
-		console.log(`  ${label.padEnd(24)} ${milliseconds.toFixed(3)} ms`);
-	const total = [...sums.values()].reduce((sum, value) => sum + value, 0);
-	console.log(`  ${"sum".padEnd(24)} ${total.toFixed(3)} ms`);
 }

@@ -232,7 +232,11 @@ export class LocalBlocks implements Blocks {
 			this.#buffers[turn] ??= this.#lanes.map(({ type, width }) => allocate(type, most * width));
 			const block = this.#buffers[turn]!;
 			const take = Math.min(most - filled, this.#to - this.#from);
-			for (const [i, lane] of this.#lanes.entries()) lane.copy(block[i]!, filled, this.#from, take);
+			for (const [i, lane] of this.#lanes.entries()) {
+				lane.copy(block[i]!, filled, this.#from, take);
+				// Now, while the values are in the processor's cache.
+				lane.checkFinite(block[i]!.subarray(filled * lane.width, (filled + take) * lane.width), this.#next);
+			}
 			this.#from += take;
 			filled += take;
 			this.#next += take;
@@ -240,7 +244,6 @@ export class LocalBlocks implements Blocks {
 		const block = this.#block++;
 		if (filled === 0) return NO_BLOCK;
 		const data = this.#buffers[turn]!.map((values, i) => values.subarray(0, filled * this.#lanes[i]!.width));
-		for (const [i, lane] of this.#lanes.entries()) lane.checkFinite(data[i]!, this.#next - filled);
 		return { rows: filled, data, order: this.#rng && permutation(this.#rng.derive(block), filled) };
 	}
 

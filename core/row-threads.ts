@@ -26,15 +26,22 @@ export type ThreadAnswer =
 	  }
 	| { readonly failure: string; readonly exitCode: ExitCode | undefined };
 
-/** Below this many bytes a file is read before threads have started. */
-const SMALL_FILE = 2 ** 26;
-/** Processors that leave some to threads. */
-const ENOUGH_PROCESSORS = 4;
+/** A smaller file is read in the time, a fifth of a second each, that threads take to start. */
+const SMALL_FILE = 2 ** 28;
+/** Processors for each thread: the training loop and the device's driver want some too. */
+const PROCESSORS_PER_THREAD = 4;
+const MOST_THREADS = 3;
+
+/** The thread's program; a binary keeps programs by their paths from the package's root. */
+const PROGRAM = new URL(
+	/\/(\$bunfs|~BUN)\/root\//.test(import.meta.url) ? "./core/row-thread.ts" : "./row-thread.ts",
+	import.meta.url,
+);
 
 /** Threads that pay for a stream. */
 export function usefulThreads({ file }: RecordStream): number {
 	if (!file || file.size < SMALL_FILE) return 0;
-	return navigator.hardwareConcurrency >= ENOUGH_PROCESSORS ? 2 : 0;
+	return Math.min(MOST_THREADS, Math.floor(navigator.hardwareConcurrency / PROCESSORS_PER_THREAD));
 }
 
 export class ThreadedBlocks implements Blocks {
@@ -42,18 +49,29 @@ export class ThreadedBlocks implements Blocks {
 	readonly #threads: readonly BlockThread[];
 	/** Blocks that are still in use, oldest first. */
 	readonly #held: (readonly Values[])[] = [];
+	readonly #local: () => Blocks;
+	#instead: Blocks | undefined;
 	#block = 0;
 
-	/** @param lanes get the types and widths of what comes. */
-	constructor(job: Omit<ThreadJob, "index">, lanes: readonly Lane[]) {
+	/**
+	 * @param lanes get the types and widths of what comes.
+	 * @param local the same blocks, for programs that were bundled without the thread's.
+	 */
+	constructor(job: Omit<ThreadJob, "index">, lanes: readonly Lane[], local: () => Blocks) {
 		this.#lanes = lanes;
+		this.#local = local;
 		this.#threads = Array.from({ length: job.threads }, (_, index) => new BlockThread({ ...job, index }));
 	}
 
 	async next(): Promise<Block> {
+		if (this.#instead) return this.#instead.next();
 		const thread = this.#threads[this.#block++ % this.#threads.length]!;
 		const spent = this.#held.length === 2 ? this.#held.shift()! : [];
-		const answer = await thread.take(spent);
+		const answer = await thread.take(spent).catch((error: unknown) => {
+			if (this.#block > 1) throw error;
+			this.#instead = this.#local();
+		});
+		if (!answer) return this.next();
 		if ("failure" in answer) throw failureOf(answer);
 		if (answer.rows > 0) for (const [i, lane] of this.#lanes.entries()) Object.assign(lane, answer.lanes[i]);
 		this.#held.push(answer.data);
@@ -62,6 +80,7 @@ export class ThreadedBlocks implements Blocks {
 
 	close(): void {
 		for (const thread of this.#threads) thread.close();
+		this.#instead?.close();
 	}
 }
 
@@ -71,7 +90,7 @@ class BlockThread {
 	#answer: PromiseWithResolvers<ThreadAnswer>;
 
 	constructor(job: ThreadJob) {
-		this.#worker = new Worker(new URL("./row-thread.ts", import.meta.url), { workerData: job });
+		this.#worker = new Worker(PROGRAM, { workerData: job });
 		this.#worker.unref();
 		this.#worker.on("message", (answer: ThreadAnswer) => this.#answer.resolve(answer));
 		this.#worker.on("error", (error) => this.#answer.reject(error));

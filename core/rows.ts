@@ -36,7 +36,7 @@ export interface RowReaderOptions {
 	readonly start?: number;
 	/** Whether to leave out a last batch of fewer rows. */
 	readonly dropShort?: boolean;
-	/** Threads that read, where the stream is a file; 0: none. By default two, where they pay. */
+	/** Threads that read, where the stream is a file; 0: none. By default up to three, where they pay. */
 	readonly threads?: number;
 }
 
@@ -123,12 +123,12 @@ function openBlocks(
 	layout: BlockLayout,
 	threads: number,
 ): Blocks {
-	if (threads > 0 && stream.file) {
-		return new ThreadedBlocks({ path: stream.file.path, columns, targets, layers, layout, threads }, lanes);
-	}
 	// One that is read beside one or, where they are handed out as they are, two in use.
 	const held = layout.seed === undefined ? 3 : 2;
-	return readAhead(new LocalBlocks(partsOfStream(stream), lanes, layout, held), layout.rows);
+	const local = () => readAhead(new LocalBlocks(partsOfStream(stream), lanes, layout, held), layout.rows);
+	if (threads === 0 || !stream.file) return local();
+	const job = { path: stream.file.path, columns, targets, layers, layout, threads };
+	return new ThreadedBlocks(job, lanes, local);
 }
 
 /** Some rows of some arrays. */

@@ -10,6 +10,7 @@ import {
 	type SourceContribution,
 } from "saeflow";
 import type { z } from "zod";
+import { ahead } from "./file/ahead.ts";
 import { emit, emittedRows, type RowOrder } from "./file/order.ts";
 import { openSegment, type Segment } from "./file/segments.ts";
 import { isFolder, openShards } from "./file/shards.ts";
@@ -92,7 +93,7 @@ async function openFiles(core: Core, options: Options, context: Context): Promis
 		rows,
 		batches(start) {
 			if (start > rows) throw core.usageError(`--start ${start}: there are only ${rows} rows`);
-			return emit(core, schema, segments, order, start);
+			return ahead(emit(core, schema, segments, order, start));
 		},
 	};
 }

@@ -1,6 +1,7 @@
 /**
- * `npm run demo`: trains a sparse autoencoder on real activations (demo/data/README.md), as a user would from a
- * shell, then measures it on rows that training did not see and shows what its latents respond to.
+ * `npm run demo`: runs a small language model (demo/data/README.md) over text and trains a sparse autoencoder on what
+ * it computes, as a user would from a shell; then measures it on text that training did not see, inside the model too,
+ * and shows what its latents respond to.
  */
 import { mkdir, rm } from "node:fs/promises";
 import { join } from "node:path";
@@ -8,7 +9,9 @@ import { $ } from "bun";
 
 const OUT = "demo/out";
 const SAE = `${OUT}/my-sae`;
-const ACTIVATIONS = "sae activations file demo/data/activations.safetensors --tensor activations";
+const MODEL = "demo/data/model";
+const TEXT = "--text demo/data/held-out.txt --delimiter '<|endoftext|>'";
+const ACTIVATIONS = `sae activations transformer ${MODEL} --hook-point blocks.1.hook_resid_post ${TEXT}`;
 
 process.chdir(join(import.meta.dir, ".."));
 await rm(OUT, { recursive: true, force: true });
@@ -18,23 +21,28 @@ console.log(`
 saeflow demo: activations of a small language model, 128 wide, become sparse codes of 1024 latents, 16 of them
 active.
 
-1. Train on the first 18,432 rows, again and again, until 80,000 have been seen:`);
+1. Text goes into the model, its residual stream after the second block into an SAE: 18,432 tokens, again and again
+   until 80,000 have been seen:`);
 const began = performance.now();
 await run(
-	`${ACTIVATIONS} --rows 0:18432 --epochs 5`,
+	`${ACTIVATIONS} --limit 18432 --epochs 5`,
 	`sae train topk --d-sae 1024 --k 16 --tokens 80000 --batch-size 256 --lr 0.008 --out ${SAE} --metrics ${OUT}/metrics.arrow`,
 );
 const seconds = (performance.now() - began) / 1000;
 
-console.log("2. Measure it on the 2,048 rows that it has not seen:");
-await run(`${ACTIVATIONS} --rows 18432:20480`, `sae eval reconstruction ${SAE} --out ${OUT}/held-out.json`);
+console.log("2. Measure it on the next 2,048 tokens, which it has not seen:");
+await run(`${ACTIVATIONS} --start 18432 --limit 20480 --out ${OUT}/held-out.arrow`);
+await run(`sae eval reconstruction ${SAE} ${OUT}/held-out.arrow --out ${OUT}/held-out.json`);
 const figures = await Bun.file(`${OUT}/held-out.json`).json();
 
-console.log("3. Encode them, and look at which words make some of the latents fire most:");
-await run(
-	`${ACTIVATIONS} --token-tensor input_ids --rows 18432:20480`,
-	`sae encode ${SAE} --out ${OUT}/latents.jsonl`,
+console.log(
+	"3. Put it into the model, in place of what it reconstructs: how much worse are the predictions?",
 );
+await run(`sae eval loss ${SAE} --model ${MODEL} ${TEXT} --skip 18432 --limit 1024 --out ${OUT}/loss.json`);
+const loss = await Bun.file(`${OUT}/loss.json`).json();
+
+console.log("4. Encode them, and look at which words make some of the latents fire most:");
+await run(`sae encode ${SAE} ${OUT}/held-out.arrow --out ${OUT}/latents.jsonl`);
 for (const [latent, words] of await wordsOfLatents())
 	console.log(`   latent ${`${latent}`.padStart(4)}: ${words.join(" ")}`);
 
@@ -44,6 +52,8 @@ Done: ${seconds.toFixed(0)} seconds of training. On held-out rows:
    FVU            ${figures.fvu.toFixed(3)}   (share of the variance that is not explained)
    L0             ${figures.l0.toFixed(1)}    (active latents per row)
    dead latents   ${percent(figures.dead)}
+   loss           ${loss.ce_loss_without_sae.toFixed(2)} nats per token; ${loss.ce_loss_with_sae.toFixed(2)} with the SAE in the model, ${loss.ce_loss_with_mean_ablation.toFixed(2)} with the mean activation instead:
+                  ${percent(loss.ce_loss_score_mean_ablation)} of the loss is recovered
 The SAE is in ${SAE}: cfg.json and sae_weights.safetensors, as SAELens reads them.`);
 
 /** Prints a pipeline as a user types it and runs it; ends the demo where it fails, for it has said why. */

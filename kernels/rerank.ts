@@ -54,7 +54,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
 	if (chunk_row >= chunk.rows || row >= step.rows) { return; }
 	let first = chunk_row * ${room}u;
 	let k = min(step.k[chunk.term / 4u][chunk.term % 4u], chunk.room);
-	// The k-th largest may have been rounded up, and what is as large down.
+	// Summaries are of what pre-activations are at the most; the k-th largest may be lower than that by twice the error.
 	let margin = ${literal(2 * error)} * row_norm[row] * bitcast<f32>(largest[0]);
 	let found = shortlist(thread, chunk_row, 0u, chunk.d_sae, k, margin);
 	let fits = found <= ${room}u;

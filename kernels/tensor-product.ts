@@ -5,7 +5,7 @@
  */
 import { HALF_DEPTH } from "./halve.ts";
 import { GROUP, type MaximaOf } from "./matmul.ts";
-import { unroll } from "./wgsl.ts";
+import { literal, unroll } from "./wgsl.ts";
 
 /** A product of halved rows, and how many rows and latents a workgroup makes of it. */
 export interface HalfProduct {
@@ -13,15 +13,16 @@ export interface HalfProduct {
 	readonly latents: number;
 	/**
 	 * Bindings: uniform { first row of x, first latent, half width / 4, stride / 4 }, x's halves [rows, half width], the
-	 * halves of a shard of W_enc [latents, half width], inverse scales of rows and of latents (halve.ts), b_enc,
-	 * summaries [rows, stride / 4].
+	 * halves of a shard of W_enc [latents, half width], inverse scales of rows and of latents, norms of rows, the largest
+	 * norm of a latent's encoder as its bits (halve.ts), b_enc, summaries [rows, stride / 4]. `error`: largest distance of a
+	 * pre-activation from the true one, in units of the norms' product.
 	 */
-	code(maximaOf: MaximaOf): string;
+	code(maximaOf: MaximaOf, error: number): string;
 }
 
 /**
- * A summary of four pre-activations in 32 bits: the largest as a float32 whose last seven bits were rounded up, which
- * of the four it is, and in 31sts of it a bound that the others keep below. 0: none is positive.
+ * A summary of four bounds of pre-activations in 32 bits: the largest as a float32 whose last seven bits were rounded up, which
+ * of the four it is, and in 31sts of it what the others keep below. 0: none is positive.
  */
 export const SUMMARY = /* wgsl */ `
 const SUMMARY_VALUE = 0xffffff80u;
@@ -43,8 +44,8 @@ fn summary_others(word: u32) -> f32 { return bitcast<f32>(word & SUMMARY_VALUE) 
 /** How far the value of a summary is above the largest of the four, at the most: a share of it. */
 export const SUMMARY_ERROR = 2 ** -16;
 
-/** The bindings of a {@link HalfProduct}, and what becomes of pre-activations. */
-export function halfHeader(maximaOf: MaximaOf, element: string): string {
+/** The bindings of a {@link HalfProduct}, and what becomes of pre-activations: summaries of what they are at the most. */
+export function halfHeader(maximaOf: MaximaOf, error: number, element: string): string {
 	return /* wgsl */ `
 struct Place { row: u32, latent: u32, pitch: u32, stride: u32 }
 @group(0) @binding(0) var<uniform> place: Place;
@@ -52,10 +53,14 @@ struct Place { row: u32, latent: u32, pitch: u32, stride: u32 }
 @group(0) @binding(2) var<storage, read> w_half: array<${element}>;
 @group(0) @binding(3) var<storage, read> row_scale: array<f32>;
 @group(0) @binding(4) var<storage, read> latent_scale: array<vec4f>;
-@group(0) @binding(5) var<storage, read> b_enc: array<vec4f>;
-@group(0) @binding(6) var<storage, read_write> summaries: array<u32>;
+@group(0) @binding(5) var<storage, read> row_norm: array<f32>;
+@group(0) @binding(6) var<storage, read> largest: array<u32>;
+@group(0) @binding(7) var<storage, read> b_enc: array<vec4f>;
+@group(0) @binding(8) var<storage, read_write> summaries: array<u32>;
 ${SUMMARY}
-fn summarise(pre: vec4f) -> u32 { return summary(${maximaOf === "value" ? "pre" : "abs(pre)"}); }
+fn summarise(row: u32, pre: vec4f) -> u32 {
+	return summary(${maximaOf === "value" ? "pre" : "abs(pre)"} + ${literal(error)} * row_norm[row] * bitcast<f32>(largest[0]));
+}
 `;
 }
 
@@ -90,14 +95,18 @@ const SUBGROUP = 32;
 
 /** For devices with subgroup matrices of 16 × 16 × 16, float16 in and float32 out, in the syntax of current Dawn. */
 export function tensorProduct(tile: TensorTile): HalfProduct {
-	return { rows: tile.rows, latents: tile.latents, code: (maximaOf) => tensorCode(tile, maximaOf) };
+	return {
+		rows: tile.rows,
+		latents: tile.latents,
+		code: (maximaOf, error) => tensorCode(tile, maximaOf, error),
+	};
 }
 
 /**
  * Tiles of both operands are staged through workgroup memory in units of sixteen bytes. Sums leave through the same
  * memory, sixteen rows of a subgroup at a time, for no thread knows which elements of a matrix it holds.
  */
-function tensorCode(tile: TensorTile, maximaOf: MaximaOf): string {
+function tensorCode(tile: TensorTile, maximaOf: MaximaOf, error: number): string {
 	const { rows, latents, subgroupRows, subgroupLatents, band } = tile;
 	const across = latents / subgroupLatents;
 	const subgroups = across * (rows / subgroupRows);
@@ -128,7 +137,7 @@ function tensorCode(tile: TensorTile, maximaOf: MaximaOf): string {
 enable f16;
 enable subgroups;
 enable chromium_experimental_subgroup_matrix;
-${halfHeader(maximaOf, "vec4u")}
+${halfHeader(maximaOf, error, "vec4u")}
 var<workgroup> staged: array<vec4u, ${units}>;
 
 @compute @workgroup_size(${threads})
@@ -176,8 +185,9 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
 	workgroupBarrier();
 	for (var line = lane / ${fours}u; line < ${SIDE}u; line += ${SUBGROUP / fours}u) {
 		let row = first_row + top + ${i * SIDE}u + line;
+		let from_ = place.row + row;
 		let sums = bitcast<vec4f>(staged[own + line * ${strip}u + four]);
-		summaries[row * place.stride + column] = summarise(sums * (row_scale[place.row + row] * scales) + bias);
+		summaries[row * place.stride + column] = summarise(from_, sums * (row_scale[from_] * scales) + bias);
 	}
 	workgroupBarrier();`,
 	)}

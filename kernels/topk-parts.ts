@@ -85,8 +85,8 @@ var<workgroup> candidate_index: array<u32, ${room}>;
 
 /**
  * `shortlist`: finds the candidates of a row, and returns how many there are, which may be more than there is room for.
- * With a margin, all latents are among them whose value is less than it below the k-th largest, or NO_BOUND is
- * returned when that takes in what isn't positive.
+ * With a margin, all latents are among them whose value is positive and less than it below the k-th largest, or NO_BOUND
+ * is returned where values are no numbers.
  */
 export function shortlist(shape: TopKShape, margin: boolean): string {
 	const { threads, scan } = shape;
@@ -163,10 +163,10 @@ fn shortlist(thread: u32, chunk_row: u32, base: u32, n: u32, k: u32${margin ? ",
 	}
 	${
 		margin
-			? `let low = bitcast<f32>(bound) * (1.0 - ${literal(2 * SUMMARY_ERROR)}) - margin;
-	// Also where either isn't a number.
-	let bounded = low > 0.0 && low < 1e38;
-	bound = select(NO_BOUND, bitcast<u32>(low), bounded);`
+			? `let low = bitcast<f32>(bound) * (1.0 - ${literal(SUMMARY_ERROR)}) - margin;
+	// Where that isn't a number, neither are its makings.
+	let bounded = low < 1e38;
+	bound = select(NO_BOUND, select(1u, bitcast<u32>(low), low > 0.0), bounded);`
 			: "bound = max(bound, 1u);"
 	}
 

@@ -1,6 +1,6 @@
 /** The encoder product, chunk by chunk, so that pre-activations need bounded memory. */
 import type { Gpu } from "../../kernels/gpu.ts";
-import { halfWidth, halveRows } from "../../kernels/halve.ts";
+import { halfError, halfWidth, halveRows } from "../../kernels/halve.ts";
 import type { Layout } from "../../kernels/layout.ts";
 import { encoderProduct, GROUP, type MaximaOf, tileFor, tileGroups } from "../../kernels/matmul.ts";
 import { type Dispatch, dispatch } from "../../kernels/program.ts";
@@ -135,7 +135,7 @@ function halve(gpu: Gpu, halfProduct: HalfProduct, layout: Layout, options: Enco
 			),
 		),
 	];
-	const code = halfProduct.code(maximaOf);
+	const code = halfProduct.code(maximaOf, halfError(width));
 	const product: Product = ({ firstRow, rows, shard }, out) => {
 		const { start, count } = keyShards[shard]!;
 		const place = constants(firstRow, start, pitch / 4, paddedKeys / 4);
@@ -143,7 +143,17 @@ function halve(gpu: Gpu, halfProduct: HalfProduct, layout: Layout, options: Enco
 			gpu,
 			"encoder product",
 			code,
-			[place, inputHalves, shards[shard]!, scales, latentScales, parameters.row("b_enc"), out.fours],
+			[
+				place,
+				inputHalves,
+				shards[shard]!,
+				scales,
+				latentScales,
+				norms,
+				largest,
+				parameters.row("b_enc"),
+				out.fours,
+			],
 			tileGroups(halfProduct, rows, count),
 		);
 	};

@@ -6,8 +6,8 @@ const THREAD_ROWS = 8;
 export const PLAIN_HALF_PRODUCT: HalfProduct = {
 	rows: 64,
 	latents: 64,
-	code: (maximaOf) => /* wgsl */ `
-${halfHeader(maximaOf, "vec2u")}
+	code: (maximaOf, error) => /* wgsl */ `
+${halfHeader(maximaOf, error, "vec2u")}
 fn four(pair: vec2u) -> vec4f { return vec4f(unpack2x16float(pair.x), unpack2x16float(pair.y)); }
 
 @compute @workgroup_size(16, 8)
@@ -29,7 +29,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local
 		}
 		let column = (place.latent + latent) / 4u;
 		let pre = sums * (row_scale[place.row + row] * latent_scale[column]) + b_enc[column];
-		summaries[row * place.stride + column] = summarise(pre);
+		summaries[row * place.stride + column] = summarise(place.row + row, pre);
 	}
 }
 `,

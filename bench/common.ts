@@ -5,7 +5,8 @@ import { isSaeError } from "../core/errors.ts";
 import { type Gpu, openGpu } from "../core/gpu/device.ts";
 import type { ArchitectureContribution } from "../core/plugin.ts";
 import { initialise, type ParameterValues } from "../core/train/initialise.ts";
-import { type StepSettings, TrainStep } from "../core/train/step.ts";
+import type { StepShape } from "../core/train/plan.ts";
+import type { StepSettings } from "../core/train/step.ts";
 import batchtopk from "../plugins/batch-topk.ts";
 import topk from "../plugins/topk.ts";
 
@@ -38,13 +39,8 @@ export function firstWeights(
 	return initialise(spec, { d_in, d_out: d_in, d_sae }, { inputs: sample, targets: sample }, 0);
 }
 
-export function makeStep(
-	gpu: Gpu,
-	spec: TrainingSpec,
-	{ d_in, d_sae, batch }: Size,
-	format: "float32" | "float16" = "float32",
-): Promise<TrainStep> {
-	return TrainStep.create(gpu, spec, { d_in, d_sae, rows: batch, format, clip: false });
+export function shapeOf({ d_in, d_sae, batch }: Size, format: StepShape["format"] = "float32"): StepShape {
+	return { d_in, d_sae, rows: batch, format, clip: false };
 }
 
 export function stepSettings({ d_sae }: Size, update: number): StepSettings {

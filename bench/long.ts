@@ -9,14 +9,15 @@
  */
 import { parseArgs } from "node:util";
 import { core } from "../core/api.ts";
+import { TrainStep } from "../core/train/step.ts";
 import { dictionary, type Generator, rowWriter } from "../plugins/synthetic/generator.ts";
 import {
 	firstWeights,
-	makeStep,
 	NEVER,
 	number,
 	openDevice,
 	type Size,
+	shapeOf,
 	specOf,
 	stepSettings,
 } from "./common.ts";
@@ -49,7 +50,7 @@ console.log(`d_in ${size.d_in}, d_sae ${size.d_sae}, k ${size.k}, batch ${size.b
 console.log("| step | steps/s | loss | FVU | resident, MiB |\n|---|---|---|---|---|");
 const ring = rowsOf(RING);
 const spec = specOf("topk", size);
-const step = await makeStep(gpu, spec, size);
+const step = await TrainStep.create(gpu, spec, shapeOf(size));
 step.restore(firstWeights(spec, size, ring[0]!), NEVER);
 
 const shown = Math.max(1, Math.floor(steps / 10));

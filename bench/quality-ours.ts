@@ -2,7 +2,8 @@
 import { widened } from "../core/files/dtype.ts";
 import { openSafetensors, readFloat32 } from "../core/files/safetensors.ts";
 import { rowTensor } from "../core/files/tensor-file.ts";
-import { makeStep, openDevice, type Size, specOf } from "./common.ts";
+import { TrainStep } from "../core/train/step.ts";
+import { openDevice, type Size, shapeOf, specOf } from "./common.ts";
 
 /** What quality.py reads too. */
 export interface QualitySettings extends Size {
@@ -32,7 +33,7 @@ async function train(path: string): Promise<never> {
 	const { batch, steps, every, lr, aux_weight, dead_after, scale } = settings;
 	const [rows, held] = [rowTensor(file, "rows"), rowTensor(file, "held_out")];
 	const format = rows.dtype === "f16" ? "float16" : "float32";
-	const step = await makeStep(gpu, specOf("topk", settings, aux_weight), settings, format);
+	const step = await TrainStep.create(gpu, specOf("topk", settings, aux_weight), shapeOf(settings, format));
 	const first: Record<string, Float32Array> = {};
 	for (const name of ["W_enc", "W_dec", "b_enc", "b_dec"]) first[name] = await readFloat32(file, name);
 	step.restore(first, dead_after);

@@ -8,8 +8,10 @@
  * Sizes may be lists: every combination is timed.
  */
 import { parseArgs } from "node:util";
+import { trainingBytes } from "../core/train/memory.ts";
 import { measureCeilings } from "./ceilings.ts";
-import { number, openDevice, SIZE_OPTIONS, type Size, selectOf, sizesOf } from "./common.ts";
+import { number, openDevice, SIZE_OPTIONS, type Size, selectOf, shapeOf, sizesOf, specOf } from "./common.ts";
+import { usedMemory } from "./device-memory.ts";
 import { printCeilings, printKernels } from "./kernels.ts";
 import { timeStep } from "./timing.ts";
 
@@ -19,6 +21,9 @@ export interface TimedLine extends Size {
 	readonly ms: number;
 	readonly rows_per_second: number;
 	readonly first_loss: number;
+	/** Device memory, as core estimates it; and as the driver counts it, over what was in use before, where it says. */
+	readonly estimated_bytes: number;
+	readonly measured_bytes?: number;
 }
 
 const { values } = parseArgs({
@@ -33,6 +38,7 @@ const { values } = parseArgs({
 if (import.meta.main) await main();
 
 async function main(): Promise<never> {
+	const before = usedMemory();
 	const gpu = await openDevice();
 	const device = `${gpu.info.provider}: ${gpu.info.description || gpu.info.device}`;
 	if (!values.json) console.log(device);
@@ -43,7 +49,12 @@ async function main(): Promise<never> {
 		const { step, ms, first_loss } = await timeStep(gpu, select, size, number("steps", values.steps));
 		const rows_per_second = (size.batch / ms) * 1000;
 		if (values.json) {
-			const line: TimedLine = { ...size, device, ms, rows_per_second, first_loss };
+			const used = usedMemory();
+			const line: TimedLine = {
+				...{ ...size, device, ms, rows_per_second, first_loss },
+				estimated_bytes: trainingBytes(gpu, specOf(select, size), shapeOf(size)),
+				...(used !== undefined && before !== undefined && { measured_bytes: used - before }),
+			};
 			console.log(JSON.stringify(line));
 		} else {
 			const { d_in, d_sae, k, batch } = size;

@@ -1,14 +1,14 @@
 /** How long a whole step takes, with rows already on the device. */
 import type { Gpu } from "../core/gpu/device.ts";
-import type { TrainStep } from "../core/train/step.ts";
+import { TrainStep } from "../core/train/step.ts";
 import {
 	hashedRows,
 	hashedWeights,
-	makeStep,
 	NEVER,
 	SEED,
 	type Select,
 	type Size,
+	shapeOf,
 	specOf,
 	stepSettings,
 } from "./common.ts";
@@ -29,7 +29,7 @@ export async function timeStep(
 	size: Size,
 	steps: number,
 ): Promise<StepTime & { readonly step: TrainStep }> {
-	const step = await makeStep(gpu, specOf(select, size), size);
+	const step = await TrainStep.create(gpu, specOf(select, size), shapeOf(size));
 	step.restore(hashedWeights(size), NEVER);
 	step.run({ inputs: hashedRows(size.batch, size.d_in, SEED.rows) }, stepSettings(size, 1), false);
 	const { loss: first_loss } = await step.report();

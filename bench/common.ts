@@ -1,4 +1,4 @@
-/** What benchmarks of a training step have in common: the step, without AuxK unless asked for, and its data. */
+/** What benchmarks of a training step have in common: the step and its data. */
 import { core } from "../core/api.ts";
 import type { TrainingSpec } from "../core/architecture.ts";
 import { isSaeError } from "../core/errors.ts";
@@ -24,11 +24,16 @@ const PLUGINS = { topk, batchtopk };
 
 export type Select = keyof typeof PLUGINS;
 
-export function specOf(select: Select, { d_in, d_sae, k }: Size, aux_weight = 0): TrainingSpec {
+/** As the trainer would have it, AuxK included, unless told. */
+export function specOf(
+	select: Select,
+	{ d_in, d_sae, k }: Size,
+	further: { aux_weight?: number } = {},
+): TrainingSpec {
 	const architecture = PLUGINS[select]
 		.contributes(core)
 		.find((each): each is ArchitectureContribution => each.kind === "architecture")!;
-	return architecture.training(architecture.options.parse({ k, aux_weight }), { d_in, d_out: d_in, d_sae });
+	return architecture.training(architecture.options.parse({ k, ...further }), { d_in, d_out: d_in, d_sae });
 }
 
 export function firstWeights(

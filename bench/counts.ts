@@ -63,7 +63,8 @@ export function countsOf(
 		// From row and code, with value and slope, to 16 bytes; sums, counts and firings of each latent.
 		[/^order entries$/, 32 * E + 16 * n, 4 * E],
 		[/^(count|list) segments$/, 8 * n],
-		[/^sum errors$/, rows, batch * d],
+		[/^sum (errors|residual)$/, rows, batch * d],
+		[/^residual deviations$/, rows, 3 * batch * d],
 		[/^through the encoder$/, W, 2 * n * d],
 		[/^b_dec gradient$/, 12 * d],
 		// Weights and both moments are read and written.

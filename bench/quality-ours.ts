@@ -33,7 +33,11 @@ async function train(path: string): Promise<never> {
 	const { batch, steps, every, lr, aux_weight, dead_after, scale } = settings;
 	const [rows, held] = [rowTensor(file, "rows"), rowTensor(file, "held_out")];
 	const format = rows.dtype === "f16" ? "float16" : "float32";
-	const step = await TrainStep.create(gpu, specOf("topk", settings, aux_weight), shapeOf(settings, format));
+	const step = await TrainStep.create(
+		gpu,
+		specOf("topk", settings, { aux_weight }),
+		shapeOf(settings, format),
+	);
 	const first: Record<string, Float32Array> = {};
 	for (const name of ["W_enc", "W_dec", "b_enc", "b_dec"]) first[name] = await readFloat32(file, name);
 	step.restore(first, dead_after);

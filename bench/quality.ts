@@ -142,7 +142,7 @@ async function prepare(path: string): Promise<QualitySettings> {
 	);
 	const aux_weight = Number(values["aux-weight"]);
 	const first = firstWeights(
-		specOf("topk", size, aux_weight),
+		specOf("topk", size, { aux_weight }),
 		size,
 		sample.map((x) => x * scale),
 	);

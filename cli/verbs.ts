@@ -29,6 +29,10 @@ export const VERBS: Readonly<Record<string, VerbEntry>> = {
 		() => import("./commands/intervene.ts"),
 	),
 	report: entry("Show what a table of results says", () => import("./commands/report.ts")),
+	import: entry(
+		"Make a native folder of a sparse autoencoder in any known format",
+		() => import("./commands/import.ts"),
+	),
 	export: entry("Write a sparse autoencoder in another format", () => import("./commands/export.ts")),
 	inspect: entry("Show what a sparse autoencoder or a stream holds", () => import("./commands/inspect.ts")),
 	doctor: entry(

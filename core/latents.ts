@@ -3,16 +3,16 @@ import { type Field, type RecordBatch, Schema } from "apache-arrow";
 import { vectorData, vectorField } from "./arrow/activations.ts";
 import { makeBatch } from "./arrow/batch.ts";
 import { codesOf, latentsBatch, latentsSchema } from "./arrow/codes.ts";
-import { SaeError } from "./errors.ts";
+import { isSaeError, SaeError } from "./errors.ts";
 import { firstNonFinite } from "./finite.ts";
 import type { SaeRuntime } from "./runtime.ts";
-import type { Codes, SaeModel } from "./sae.ts";
+import { type Codes, needsInputs, type SaeModel } from "./sae.ts";
 import { layerScales, type SaeReader, type SaeShape, saeReader, scaled } from "./sae-rows.ts";
 import { META, type RecordStream, STREAM_VERSION } from "./stream.ts";
 
 type Encoder = Pick<SaeRuntime, "encode">;
 type Decoder = Pick<SaeRuntime, "decode">;
-type Sae = SaeShape & Pick<SaeModel, "d_sae">;
+type Sae = SaeShape & Pick<SaeModel, "d_sae" | "normalize_activations">;
 
 export interface EncodeOptions {
 	/** Columns of vectors to encode, side by side; by default those of the SAE's metadata, or the only one there is. */
@@ -64,9 +64,10 @@ export interface DecodeOptions {
 }
 
 /**
- * Decodes every row of a latents stream to float32 activations.
+ * Decodes every row of a latents stream to float32 activations. An SAE with a skip connection, or that normalises every
+ * row by itself, needs the rows that were encoded as columns beside the latents.
  *
- * @throws SaeError when it is not one, or holds latents that the SAE doesn't have.
+ * @throws SaeError when it is not one, lacks those rows, or holds latents that the SAE doesn't have.
  * @example
  * const reconstructions = decodeStream(latents, sae, runtime, { column: "reconstruction" });
  */
@@ -90,7 +91,19 @@ export function decodeStream(
 		.set(META.version, STREAM_VERSION)
 		.set(META.width, JSON.stringify(widths));
 	const schema = new Schema([field, ...others], metadata);
-	return { schema, batches: decodeBatches(stream.batches, schema, sae, decoder) };
+	const inputs = needsInputs(sae) ? inputsOf(stream.schema, sae) : undefined;
+	return { schema, batches: decodeBatches(stream.batches, schema, sae, decoder, inputs) };
+}
+
+function inputsOf(schema: Schema, sae: Sae): SaeReader {
+	try {
+		return saeReader(schema, sae);
+	} catch (error) {
+		if (!isSaeError(error)) throw error;
+		throw new SaeError(
+			`decoding with this SAE needs the rows that were encoded, which sae encode --keep-activations keeps: ${error.message}`,
+		);
+	}
 }
 
 async function* decodeBatches(
@@ -98,6 +111,7 @@ async function* decodeBatches(
 	schema: Schema,
 	sae: Sae,
 	decoder: Decoder,
+	inputs: SaeReader | undefined,
 ): AsyncGenerator<RecordBatch> {
 	const { d_in, d_out = d_in, d_sae } = sae;
 	let row = 0;
@@ -105,7 +119,7 @@ async function* decodeBatches(
 	for await (const batch of batches) {
 		const codes = codesOf(batch);
 		checkCodes(codes, d_sae);
-		const decoded = await decoder.decode(codes);
+		const decoded = await decoder.decode(codes, inputs?.read(batch).inputs);
 		const scales = layerScales(sae, batch, row);
 		const data = scales ? scaled(decoded, scales, (value, scale) => value / scale) : decoded;
 		row += codes.rows;

@@ -1,5 +1,6 @@
 /** Finding the plugin that reads a path, and the one that writes the native format. */
-import { access } from "node:fs/promises";
+import { access, readdir } from "node:fs/promises";
+import { extname, join } from "node:path";
 import { builtIn } from "./built-in.ts";
 import { SaeError } from "./errors.ts";
 import type { ImporterContribution } from "./plugin.ts";
@@ -24,21 +25,84 @@ export async function loadSae(path: string, registry?: Registry): Promise<SaeMod
 	return importer.read(path);
 }
 
-/** The importer that recognises `path`. @throws SaeError when there is nothing, or nobody knows it. */
+/**
+ * The importer that recognises `path`.
+ * @throws SaeError when there is nothing, nobody knows it, or it is a folder of several SAEs, which the error names.
+ */
 export async function importerOf(path: string, registry: Registry): Promise<ImporterContribution> {
 	await access(path).catch((error: NodeJS.ErrnoException) => {
 		throw new SaeError(
 			`${path}: ${error.code === "ENOENT" ? "there is no such file or folder" : error.message}`,
 		);
 	});
-	for (const importer of await registry.all("importer")) {
-		if (await importer.detect(path)) return importer;
+	const importer = await recogniser(path, registry);
+	if (importer) return importer;
+	const { found, complete } = await saesIn(path, registry);
+	if (found.length > 0) {
+		const names = found.slice(0, MAX_NAMED).map((sae) => join(path, sae.path));
+		const more = found.length - names.length;
+		const rest = more > 0 ? `, and ${complete ? "" : "at least "}${more} more that sae inspect lists` : "";
+		throw new SaeError(`${path}: is a folder of SAEs; name one of them: ${names.join(", ")}${rest}`);
 	}
 	const importers = registry.listed.filter(({ kind, used }) => kind === "importer" && used);
 	const known = importers.filter(({ entry }) => !entry.installed).map(({ name }) => name);
 	const packages = importers.filter(({ entry }) => entry.installed).map(({ entry }) => entry.name);
 	const hint = packages.length > 0 ? `; to ask ${packages.join(", ")} too, list it in sae.config.toml` : "";
 	throw new SaeError(`${path}: is not an SAE in a format that can be read (${known.join(", ")})${hint}`);
+}
+
+/** The importer that recognises `path`, if any. */
+export async function recogniser(
+	path: string,
+	registry: Registry,
+): Promise<ImporterContribution | undefined> {
+	for (const importer of await registry.all("importer")) {
+		if (await importer.detect(path)) return importer;
+	}
+	return undefined;
+}
+
+/** Names in an error; files and folders looked at below a folder; how deep they may lie. */
+const MAX_NAMED = 8;
+const MAX_ENTRIES = 5000;
+const MAX_DEPTH = 5;
+/** Files that may be an SAE by themselves. */
+const SINGLE_FILES = [".pt", ".pth", ".npz", ".safetensors"];
+
+/** An SAE below a folder. */
+export interface FoundSae {
+	/** Below the folder. */
+	readonly path: string;
+	/** The importer that knows it. */
+	readonly format: string;
+}
+
+/** The SAEs below a folder, in the order of their paths; not all of them where there are very many files. */
+export async function saesIn(
+	folder: string,
+	registry: Registry,
+): Promise<{ readonly found: readonly FoundSae[]; readonly complete: boolean }> {
+	const found: FoundSae[] = [];
+	let left = MAX_ENTRIES;
+	const visit = async (below: string, depth: number): Promise<void> => {
+		const entries = await readdir(join(folder, below), { withFileTypes: true }).catch(() => []);
+		for (const entry of entries.toSorted((a, b) => inOrder(a.name, b.name))) {
+			const isFolder = entry.isDirectory();
+			if (!isFolder && !SINGLE_FILES.includes(extname(entry.name))) continue;
+			if (--left < 0) return;
+			const path = join(below, entry.name);
+			const importer = await recogniser(join(folder, path), registry);
+			if (importer) found.push({ path, format: importer.name });
+			else if (isFolder && depth < MAX_DEPTH) await visit(path, depth + 1);
+		}
+	};
+	await visit("", 1);
+	return { found, complete: left >= 0 };
+}
+
+/** `layers.2` before `layers.10`. */
+function inOrder(a: string, b: string): number {
+	return a.localeCompare(b, "en", { numeric: true });
 }
 
 /**

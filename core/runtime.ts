@@ -21,7 +21,7 @@ import {
 	selectDispatches,
 } from "./gpu/select.ts";
 import { transposed } from "./matrix.ts";
-import type { Codes, SaeModel } from "./sae.ts";
+import { type Codes, needsInputs, type SaeModel } from "./sae.ts";
 import { largest } from "./schedule.ts";
 
 export interface SaeRuntime {
@@ -428,14 +428,6 @@ class GpuSae implements SaeRuntime {
 		this.#restores?.destroy();
 		this.#parameters.close();
 	}
-}
-
-/** Whether reconstructions are made of the inputs too, and not of codes alone. */
-export function needsInputs({
-	tensors,
-	normalize_activations,
-}: Pick<SaeModel, "tensors" | "normalize_activations">): boolean {
-	return tensors.W_skip !== undefined || normalize_activations !== "none";
 }
 
 /** The model's tensors on the device; those of shape [d_sae] are there for formulas. */

@@ -38,6 +38,14 @@ export interface SaeModel {
 	readonly tensors: Readonly<Record<string, Tensor>>;
 }
 
+/** Whether reconstructions are made of the inputs too, and not of codes alone. */
+export function needsInputs({
+	tensors,
+	normalize_activations,
+}: Pick<SaeModel, "tensors" | "normalize_activations">): boolean {
+	return tensors.W_skip !== undefined || normalize_activations !== "none";
+}
+
 /** Sparse codes of `rows` rows (CSR): row r holds entries offsets[r] to offsets[r + 1], by ascending index. */
 export interface Codes {
 	readonly rows: number;

@@ -122,7 +122,7 @@ async function stages(path: string): Promise<void> {
 		});
 	});
 	await best("read and decode in place", async () => {
-		const { parts } = await readArrowParts(new BlockingFileReader(path));
+		const { parts } = await readArrowParts(new BlockingFileReader(path), true);
 		return timed(async () => {
 			let rows = 0;
 			for await (const part of parts) rows += (await part.load()).numRows;

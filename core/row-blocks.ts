@@ -223,12 +223,14 @@ export class LocalBlocks implements Blocks {
 		this.#next = layout.start;
 	}
 
-	async next(): Promise<Block> {
+	/** @param memory of a whole block by lane, for this one, or none; by default its own. */
+	async next(memory?: readonly ArrayBuffer[]): Promise<Block> {
 		const turn = this.#turn;
 		this.#turn = (turn + 1) % this.#buffers.length;
 		const most = this.#layout.rows;
 		let filled = 0;
 		while (filled < most && (await this.#fill())) {
+			if (filled === 0 && memory) this.#buffers[turn] = memory.length > 0 ? this.#over(memory) : undefined;
 			this.#buffers[turn] ??= this.#lanes.map(({ type, width }) => allocate(type, most * width));
 			const block = this.#buffers[turn]!;
 			const take = Math.min(most - filled, this.#to - this.#from);
@@ -245,6 +247,10 @@ export class LocalBlocks implements Blocks {
 		if (filled === 0) return NO_BLOCK;
 		const data = this.#buffers[turn]!.map((values, i) => values.subarray(0, filled * this.#lanes[i]!.width));
 		return { rows: filled, data, order: this.#rng && permutation(this.#rng.derive(block), filled) };
+	}
+
+	#over(memory: readonly ArrayBuffer[]): Values[] {
+		return this.#lanes.map(({ type }, i) => view(type, memory[i]!));
 	}
 
 	/** Passes over whole blocks. */

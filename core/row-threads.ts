@@ -1,15 +1,15 @@
 /**
- * Blocks of a file that are read, checked and put in order by threads, each of them every so many blocks. What comes
- * is the same as without threads, bit by bit; the thread that takes the blocks only hands them on.
+ * Blocks of a file that are read, checked and put in order by threads, each of them every so many blocks, or of a pipe,
+ * read and checked by one. What comes is the same as without threads, bit by bit.
  */
 import { Worker } from "node:worker_threads";
 import { type ExitCode, SaeError } from "./errors.ts";
 import type { Block, BlockLayout, Blocks, Lane, LaneColumns, Values } from "./row-blocks.ts";
-import type { RecordStream } from "./stream.ts";
+import type { RecordStream, StreamInput } from "./stream.ts";
 
 /** What a thread is started with. */
 export interface ThreadJob extends LaneColumns {
-	readonly path: string;
+	readonly input: StreamInput;
 	readonly layout: BlockLayout;
 	/** Of all the threads, and which one of them it is. */
 	readonly threads: number;
@@ -23,6 +23,7 @@ export type ThreadAnswer =
 			readonly data: readonly Values[];
 			readonly lanes: readonly Pick<Lane, "type" | "width" | "widths">[];
 			readonly rows: number;
+			readonly order: Uint32Array | undefined;
 	  }
 	| { readonly failure: string; readonly exitCode: ExitCode | undefined };
 
@@ -38,9 +39,15 @@ const PROGRAM = new URL(
 	import.meta.url,
 );
 
+/** Threads that can read a stream: one goes through a pipe. */
+export function mostThreads({ input }: RecordStream): number {
+	if (!input) return 0;
+	return "descriptor" in input ? 1 : Number.POSITIVE_INFINITY;
+}
+
 /** Threads that pay for a stream. */
-export function usefulThreads({ file }: RecordStream): number {
-	if (!file || file.size < SMALL_FILE) return 0;
+export function usefulThreads({ input }: RecordStream): number {
+	if (!input || ("size" in input && input.size < SMALL_FILE)) return 0;
 	return Math.min(MOST_THREADS, Math.floor(navigator.hardwareConcurrency / PROCESSORS_PER_THREAD));
 }
 
@@ -75,7 +82,7 @@ export class ThreadedBlocks implements Blocks {
 		if ("failure" in answer) throw failureOf(answer);
 		if (answer.rows > 0) for (const [i, lane] of this.#lanes.entries()) Object.assign(lane, answer.lanes[i]);
 		this.#held.push(answer.data);
-		return { rows: answer.rows, data: answer.data };
+		return answer;
 	}
 
 	close(): void {

@@ -13,7 +13,7 @@ import {
 	readAhead,
 	type Values,
 } from "./row-blocks.ts";
-import { ThreadedBlocks, usefulThreads } from "./row-threads.ts";
+import { mostThreads, ThreadedBlocks, usefulThreads } from "./row-threads.ts";
 import type { RecordStream } from "./stream.ts";
 
 export interface RowReaderOptions {
@@ -36,7 +36,7 @@ export interface RowReaderOptions {
 	readonly start?: number;
 	/** Whether to leave out a last batch of fewer rows. */
 	readonly dropShort?: boolean;
-	/** Threads that read, where the stream is a file; 0: none. By default up to three, where they pay. */
+	/** Threads that read, where the stream is a file, or a pipe (one); 0: none. By default up to three, where they pay. */
 	readonly threads?: number;
 }
 
@@ -58,7 +58,7 @@ export interface RowBatch extends SideBySide {
 
 /**
  * Reads batches of rows. While a block is handed out, the next one is read: by threads of their own where the stream
- * is a large file, which gives the same rows in the same order.
+ * is a large file or a pipe, which gives the same rows in the same order.
  *
  * Every value is checked: NaN and infinities end in an error, since one of them spoils a whole run.
  *
@@ -68,7 +68,7 @@ export interface RowBatch extends SideBySide {
 export async function* readRows(stream: RecordStream, options: RowReaderOptions): AsyncGenerator<RowBatch> {
 	const { batchSize, start = 0, dropShort = false } = options;
 	const lanes = lanesOf(options);
-	const { threads = usefulThreads(stream) } = options;
+	const threads = Math.min(options.threads ?? usefulThreads(stream), mostThreads(stream));
 	const layout = layoutOf(options, threads);
 	const blocks = openBlocks(stream, options, lanes.all, layout, threads);
 	const batches = [new BatchBuffer(lanes.all, batchSize), new BatchBuffer(lanes.all, batchSize)] as const;
@@ -126,8 +126,8 @@ function openBlocks(
 	// One that is read beside one or, where they are handed out as they are, two in use.
 	const held = layout.seed === undefined ? 3 : 2;
 	const local = () => readAhead(new LocalBlocks(partsOfStream(stream), lanes, layout, held), layout.rows);
-	if (threads === 0 || !stream.file) return local();
-	const job = { path: stream.file.path, columns, targets, layers, layout, threads };
+	if (threads === 0 || !stream.input) return local();
+	const job = { input: stream.input, columns, targets, layers, layout, threads };
 	return new ThreadedBlocks(job, lanes, local);
 }
 

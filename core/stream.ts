@@ -38,15 +38,14 @@ export const META = {
 export interface RecordStream {
 	readonly schema: Schema;
 	readonly batches: AsyncIterable<RecordBatch>;
-	/** The file that holds these batches and no others, where there is one: a thread of its own can read it too. */
-	readonly file?: StreamFile;
+	/** From where a thread of its own can read these batches instead, as long as none has been read here. */
+	readonly input?: StreamInput;
 }
 
-/** A regular file of `size` bytes. */
-export interface StreamFile {
-	readonly path: string;
-	readonly size: number;
-}
+/** A regular file of `size` bytes, or a pipe from which nothing but `head` has been read. */
+export type StreamInput =
+	| { readonly path: string; readonly size: number }
+	| { readonly descriptor: number; readonly head: Uint8Array };
 
 /** Whether rows come more than once, so that none of them can be held out. */
 export function repeats(schema: Schema): boolean {

@@ -2,10 +2,11 @@
  * Where Arrow bytes come from: something read front to back, in pieces whose sizes the reader chooses. Pieces are
  * aligned buffers of their own, so that typed arrays can be laid over them without a copy.
  */
-import { closeSync, createReadStream, fstatSync, openSync, readSync } from "node:fs";
+import { closeSync, createReadStream, fstatSync, openSync, read, readSync } from "node:fs";
+import { promisify } from "node:util";
 import { SaeError } from "../errors.ts";
 import { FileBytes, openPath, statDescriptor } from "../files/bytes.ts";
-import type { StreamFile } from "../stream.ts";
+import type { StreamInput } from "../stream.ts";
 
 export interface ByteReader {
 	/** What is read, for messages: a path or `stdin`. */
@@ -14,8 +15,8 @@ export interface ByteReader {
 	readonly position: number;
 	/** Total bytes, where known before reading them. */
 	readonly size?: number;
-	/** What is read from its beginning, where it is a regular file. */
-	readonly file?: StreamFile;
+	/** From where what has been read so far, and the rest, can be read by another thread. */
+	again?(): StreamInput;
 	/** The next `length` bytes, or as many as there are before the end. */
 	read(length: number): Promise<Uint8Array>;
 	/** As `read`, of readers that use one piece of memory again and again: valid until it is called again. */
@@ -99,13 +100,11 @@ export class FileReader implements ByteReader {
 	readonly name: string;
 	readonly size: number;
 	position = 0;
-	readonly file: StreamFile;
 	readonly #file: FileBytes;
 
 	constructor(file: FileBytes) {
 		this.name = file.name;
 		this.size = file.size;
-		this.file = { path: file.name, size: file.size };
 		this.#file = file;
 	}
 
@@ -119,6 +118,10 @@ export class FileReader implements ByteReader {
 		return this.#file.readAt(offset, length);
 	}
 
+	again(): StreamInput {
+		return { path: this.name, size: this.size };
+	}
+
 	async skip(length: number): Promise<void> {
 		if (this.position + length > this.size) throw truncated(this);
 		this.position += length;
@@ -126,6 +129,119 @@ export class FileReader implements ByteReader {
 
 	close(): Promise<void> {
 		return this.#file.close();
+	}
+}
+
+/** Puts up to `length` bytes of a pipe at a place of `piece` and says how many; 0 at the end. */
+type ReadSome = (
+	descriptor: number,
+	piece: Uint8Array,
+	at: number,
+	length: number,
+) => Promise<number> | number;
+
+/** For threads that do nothing but read. */
+export const readBlocking: ReadSome = (descriptor, piece, at, length) =>
+	readSync(descriptor, piece, at, length, null);
+
+const readDescriptor = promisify(read);
+const readBeside: ReadSome = async (descriptor, piece, at, length) =>
+	(await readDescriptor(descriptor, piece, at, length, null)).bytesRead;
+
+/** How long to wait where a pipe was set not to block and is empty. */
+const EMPTY_MS = 1;
+
+export function isPipe(descriptor: number): boolean {
+	return fstatSync(descriptor).isFIFO();
+}
+
+/** Reads a pipe, never more of it than is asked for: another thread can go on from there. */
+export class PipeReader implements ByteReader {
+	readonly name: string;
+	position = 0;
+	readonly #descriptor: number;
+	readonly #readSome: ReadSome;
+	/** What comes before the rest of the pipe. */
+	#head: Uint8Array;
+	/** What has been read, until somebody asks for it. */
+	#taken: Uint8Array[] | undefined = [];
+	#lent: Uint8Array = new Uint8Array(0);
+	/** As of a {@link ChunkReader}. */
+	#trusted = TRUSTED_BYTES;
+
+	constructor(
+		name: string,
+		descriptor: number,
+		readSome: ReadSome = readBeside,
+		head: Uint8Array = new Uint8Array(0),
+	) {
+		this.name = name;
+		this.#descriptor = descriptor;
+		this.#readSome = readSome;
+		this.#head = head;
+		if (head.length > 0) this.#taken = undefined;
+	}
+
+	async read(length: number): Promise<Uint8Array> {
+		const { piece, filled } = await this.#fill(new Uint8Array(Math.min(length, this.#trusted)), length);
+		const whole = piece.subarray(0, filled);
+		this.#taken?.push(whole);
+		return whole;
+	}
+
+	async borrow(length: number): Promise<Uint8Array> {
+		if (this.#lent.length === 0) this.#lent = new Uint8Array(TRUSTED_BYTES);
+		const { piece, filled } = await this.#fill(this.#lent, length);
+		this.#lent = piece;
+		return piece.subarray(0, filled);
+	}
+
+	async skip(length: number): Promise<void> {
+		for (let left = length; left > 0; ) {
+			const { length: skipped } = await this.borrow(Math.min(left, TRUSTED_BYTES));
+			if (skipped === 0) throw truncated(this);
+			left -= skipped;
+		}
+	}
+
+	again(): StreamInput {
+		const head = new Uint8Array(Buffer.concat(this.#taken ?? []));
+		this.#taken = undefined;
+		return { descriptor: this.#descriptor, head };
+	}
+
+	async close(): Promise<void> {}
+
+	/** Fills a piece, which grows only as bytes arrive, with up to `length` bytes. */
+	async #fill(start: Uint8Array, length: number): Promise<{ piece: Uint8Array; filled: number }> {
+		let piece = start;
+		let filled = 0;
+		while (filled < length) {
+			if (filled === piece.length) piece = grow(piece, Math.min(length, 2 * filled));
+			const bytes = await this.#some(piece, filled, Math.min(length, piece.length) - filled);
+			if (bytes === 0) break;
+			filled += bytes;
+		}
+		this.position += filled;
+		this.#trusted = Math.max(this.#trusted, filled);
+		return { piece, filled };
+	}
+
+	async #some(piece: Uint8Array, at: number, length: number): Promise<number> {
+		if (this.#head.length > 0) {
+			const part = this.#head.subarray(0, length);
+			piece.set(part, at);
+			this.#head = this.#head.subarray(part.length);
+			return part.length;
+		}
+		for (;;) {
+			try {
+				return await this.#readSome(this.#descriptor, piece, at, length);
+			} catch (error) {
+				if ((error as NodeJS.ErrnoException).code !== "EAGAIN") throw error;
+				await Bun.sleep(EMPTY_MS);
+			}
+		}
 	}
 }
 

@@ -12,20 +12,23 @@ import type {
 import { isSaeError, SaeError } from "../errors.ts";
 import type { RecordStream } from "../stream.ts";
 import { makeBatch, sliceBatch } from "./batch.ts";
-import { type ByteReader, ChunkReader, openBytes, readExactly } from "./bytes.ts";
+import { type ByteReader, ChunkReader, isPipe, openBytes, PipeReader, readExactly } from "./bytes.ts";
 import { checkFooter, checkMessage } from "./flatbuffer.ts";
 import { loadColumns, loadDictionary, MAX_BODY_BYTES } from "./load.ts";
 
 const MAX_METADATA_BYTES = 64 * 2 ** 20;
 const FILE_MAGIC = "ARROW1";
 const CONTINUATION = -1;
+const STDIN = 0;
 
 /** The stream on standard input. Reading stops it from being read elsewhere. */
 export function readArrowStdin(): Promise<RecordStream> {
 	if (process.stdin.isTTY) {
 		throw new SaeError("stdin is a terminal: pipe an Arrow stream in, e.g. from `sae activations … |`");
 	}
-	return readArrow(new ChunkReader("stdin", Bun.stdin.stream()));
+	return readArrow(
+		isPipe(STDIN) ? new PipeReader("stdin", STDIN) : new ChunkReader("stdin", Bun.stdin.stream()),
+	);
 }
 
 /** The stream in a file, a named pipe or, for `-`, standard input; `start` as for {@link readArrow}. */
@@ -47,7 +50,8 @@ export function readArrowChunks(chunks: AsyncIterable<Uint8Array>, name = "input
 export async function readArrow(input: ByteReader, start = 0): Promise<RecordStream> {
 	const { schema, parts } = await readArrowParts(input);
 	const stream = { schema, batches: batchesFrom(parts, start) };
-	return start === 0 && input.file ? { ...stream, file: input.file } : stream;
+	const again = start === 0 ? input.again?.() : undefined;
+	return again ? { ...stream, input: again } : stream;
 }
 
 /** One batch of a stream, read only when it is asked for. */
@@ -58,11 +62,16 @@ export interface BatchPart {
 	load(): Promise<RecordBatch>;
 }
 
-/** As {@link readArrow}, with batches that are passed over unless they are loaded. */
+/**
+ * As {@link readArrow}, with batches that are passed over unless they are loaded.
+ *
+ * @param lent whether a batch is valid only until the next one is loaded, where the input can use its memory again.
+ */
 export async function readArrowParts(
 	input: ByteReader,
+	lent = false,
 ): Promise<{ schema: Schema; parts: AsyncGenerator<BatchPart> }> {
-	const reader = new ArrowReader(input);
+	const reader = new ArrowReader(input, lent);
 	try {
 		return { schema: await reader.open(), parts: partsOf(reader) };
 	} catch (error) {
@@ -136,8 +145,11 @@ class ArrowReader {
 	/** Bytes read while looking at how the input begins; they belong to the first message. */
 	#peeked: Uint8Array | undefined;
 
-	constructor(input: ByteReader) {
+	readonly #lent: boolean;
+
+	constructor(input: ByteReader, lent = false) {
 		this.input = input;
+		this.#lent = lent;
 	}
 
 	/** Reads as far as the schema. */
@@ -192,7 +204,7 @@ class ArrowReader {
 
 	async load({ header, bodyLength, metadata }: PendingBatch): Promise<RecordBatch> {
 		const schema = this.#schema!;
-		const bytes = await readExactly(this.input, bodyLength, true);
+		const bytes = await readExactly(this.input, bodyLength, this.#lent);
 		const children = this.#decode(() => loadColumns(this.#body(header, bytes), schema.fields));
 		return makeBatch(schema, header.length, children, metadata);
 	}

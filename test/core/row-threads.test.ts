@@ -100,4 +100,24 @@ describe("threads that read", () => {
 		await batches.return(undefined);
 		expect((await batches.next()).done).toBe(true);
 	});
+
+	const piped = (path: string, threads: number, most = 1000, after = "") =>
+		Bun.$`sh -c ${`(cat ${path} ${after}) | ${process.execPath} ${join(import.meta.dir, "read-stdin.ts")} ${threads} ${most}`}`.text();
+
+	test("read a pipe, too", async () => {
+		const path = await saved("piped.arrow", severalColumns(SIZES));
+		const expected = await piped(path, 0);
+		expect(expected).toStartWith("85 ");
+		expect(await piped(path, 1)).toBe(expected);
+		expect(await piped(path, 3)).toBe(expected);
+		const spoiled = await saved("piped-nan.arrow", severalColumns(SIZES, { spoil: 50 }));
+		expect(await piped(spoiled, 1)).toStartWith("column b: row 50 holds NaN or infinity");
+	});
+
+	test("leave a pipe that has stalled", async () => {
+		const path = await saved("stalled.arrow", severalColumns(SIZES));
+		const stalling = join(folder, "part.arrow");
+		await Bun.write(stalling, Bun.file(path).slice(0, Bun.file(path).size - 2000));
+		expect(await piped(stalling, 1, 6, "; sleep 1")).toStartWith("6 ");
+	});
 });

@@ -31,7 +31,9 @@ export async function timeStep(
 ): Promise<StepTime & { readonly step: TrainStep }> {
 	const step = await TrainStep.create(gpu, specOf(select, size), shapeOf(size));
 	step.restore(hashedWeights(size), NEVER);
-	step.run({ inputs: hashedRows(size.batch, size.d_in, SEED.rows) }, stepSettings(size, 1), false);
+	// Weights stay as they are: a step that has seen one batch a thousand times is like no other.
+	const settings = { ...stepSettings(size, 1), lr: 0 };
+	step.run({ inputs: hashedRows(size.batch, size.d_in, SEED.rows) }, settings, false);
 	const { loss: first_loss } = await step.report();
 	for (let i = 0; i < WARM_UP; i++) step.repeat();
 	await step.report();

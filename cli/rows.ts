@@ -78,12 +78,15 @@ function tableCell(value: Plain): string {
 	return text.length > CELL_WIDTH ? `${text.slice(0, CELL_WIDTH - 1)}…` : text;
 }
 
-/** The beginning of a list, and its length. Latents are shown as `index:value`. */
+/** The beginning of a list, and its length. Latents are shown as `index:value`, tokens with their logits. */
 function listCell(values: readonly Plain[]): string {
 	const items = values.map((item) => {
 		if (typeof item === "number") return item.toPrecision(3);
 		if (item !== null && typeof item === "object" && "index" in item && "value" in item) {
 			return `${item.index}:${Number(item.value).toPrecision(3)}`;
+		}
+		if (item !== null && typeof item === "object" && "token" in item && "logit" in item) {
+			return `${JSON.stringify(item.text ?? item.token)}:${Number(item.logit).toPrecision(3)}`;
 		}
 		return JSON.stringify(item);
 	});

@@ -28,6 +28,10 @@ export const VERBS: Readonly<Record<string, VerbEntry>> = {
 		"Run a language model with latents ablated, clamped or scaled",
 		() => import("./commands/intervene.ts"),
 	),
+	attribute: entry(
+		"Show what latents do in a language model, and where they come from",
+		() => import("./commands/attribute.ts"),
+	),
 	report: entry("Show what a table of results says", () => import("./commands/report.ts")),
 	import: entry(
 		"Make a native folder of a sparse autoencoder in any known format",

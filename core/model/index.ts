@@ -1,6 +1,12 @@
 /** What plugins and programs use of language models. */
 
 export { NO_TARGET } from "../../kernels/model/token-loss.ts";
+export {
+	type AttentionRows,
+	attentionDirections,
+	attributeAttention,
+	readAttention,
+} from "./attention-attribution.ts";
 export { readModelSpec } from "./config.ts";
 export { editCodes, type GivenEdit, type LatentEdit, parseEdit } from "./edits.ts";
 export { drawToken, type GenerateOptions, generate, type PositionChange } from "./generate.ts";

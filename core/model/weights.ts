@@ -102,6 +102,20 @@ export class Weights {
 		return { format, stride, shards };
 	}
 
+	/** The matrix [d_out, d_in] in memory. */
+	async rows(linear: Linear): Promise<Float32Array> {
+		const info = this.#tensor(linear.weight, shapeOf(linear));
+		const columns = linear.transposed ? await this.#transposed(info, linear, "f32") : undefined;
+		const out = new Float32Array(linear.d_out * linear.d_in);
+		for (const { at, start, count } of sourceRuns(linear, 0, linear.d_out)) {
+			const values =
+				columns?.(start, count) ??
+				(await this.#values(info, "f32", start * linear.d_in, count * linear.d_in));
+			out.set(values, at * linear.d_in);
+		}
+		return out;
+	}
+
 	/** A bias [d_out], padded. */
 	async bias(linear: Linear): Promise<Float32Array<ArrayBuffer> | undefined> {
 		if (!linear.bias) return undefined;

@@ -151,8 +151,13 @@ const readBeside: ReadSome = async (descriptor, piece, at, length) =>
 /** How long to wait where a pipe was set not to block and is empty. */
 const EMPTY_MS = 1;
 
+/** False where the descriptor is closed. */
 export function isPipe(descriptor: number): boolean {
-	return fstatSync(descriptor).isFIFO();
+	try {
+		return fstatSync(descriptor).isFIFO();
+	} catch {
+		return false;
+	}
 }
 
 /** Reads a pipe, never more of it than is asked for: another thread can go on from there. */

@@ -1,6 +1,7 @@
 /** Standard output as a sink with backpressure. */
-import { closeSync, constants, fstatSync, open, openSync, write } from "node:fs";
+import { closeSync, constants, open, openSync, write } from "node:fs";
 import { promisify } from "node:util";
+import { isPipe } from "./bytes.ts";
 import type { ByteSink } from "./writer.ts";
 
 const openDescriptor = promisify(open);
@@ -35,7 +36,7 @@ const OPENING_MS = 1000;
  * pipe anew; elsewhere its descriptors share the mode that the runtime has given stdout.
  */
 async function openBlockingPipe(): Promise<number | undefined> {
-	if (process.platform !== "linux" || !fstatSync(1).isFIFO()) return undefined;
+	if (process.platform !== "linux" || !isPipe(1)) return undefined;
 	try {
 		// To open a pipe without a reader waits for one. This way it fails.
 		closeSync(openSync("/proc/self/fd/1", constants.O_WRONLY | constants.O_NONBLOCK));

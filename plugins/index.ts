@@ -69,4 +69,5 @@ export const plugins: readonly PluginEntry[] = [
 		load: () => import("./eval-layer-distance.ts"),
 	},
 	{ name: "eval-recovery", provides: ["evaluator:recovery"], load: () => import("./eval-recovery.ts") },
+	{ name: "eval-stability", provides: ["evaluator:stability"], load: () => import("./eval-stability.ts") },
 ];

@@ -14,7 +14,8 @@ export function cosines(a: Dictionary, b: Dictionary): Float64Array[] {
 	return left.map((row) => Float64Array.from(right, (other) => dot(row, other)));
 }
 
-function unitRows({ rows, width, data }: Dictionary): Float64Array[] {
+/** Every row at unit norm; one of zeros stays. */
+export function unitRows({ rows, width, data }: Dictionary): Float64Array[] {
 	return Array.from({ length: rows }, (_, row) => {
 		const values = Float64Array.from({ length: width }, (_, i) => data[row * width + i]!);
 		const norm = Math.sqrt(dot(values, values));
@@ -22,7 +23,7 @@ function unitRows({ rows, width, data }: Dictionary): Float64Array[] {
 	});
 }
 
-function dot(a: Float64Array, b: Float64Array): number {
+export function dot(a: Float64Array, b: Float64Array): number {
 	let sum = 0;
 	for (let i = 0; i < a.length; i++) sum += a[i]! * b[i]!;
 	return sum;

@@ -38,8 +38,15 @@ function meanOfMatches(
 	gain: (cosine: number) => number,
 ): number | null {
 	if (Math.min(similarity.length, columns) > MAX_MATCHED) return null;
-	const pairs = munkres(similarity.map((row) => row.map((cosine) => -gain(cosine))));
-	return mean(pairs.map(([row, column]) => gain(similarity[row]![column]!)));
+	return mean(bestPairs(similarity, gain).map(([row, column]) => gain(similarity[row]![column]!)));
+}
+
+/** Rows and columns paired one to one, so that the sum of gains is largest: as many pairs as the shorter side has. */
+export function bestPairs(
+	similarity: readonly Float64Array[],
+	gain: (value: number) => number,
+): readonly (readonly [row: number, column: number])[] {
+	return munkres(similarity.map((row) => row.map((value) => -gain(value))));
 }
 
 /** Per column the largest gain and the row that has it; ties go to the lowest row. */

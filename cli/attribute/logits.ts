@@ -42,8 +42,8 @@ export default defineVerb({
 });
 
 async function attributed(options: Options, context: Context): Promise<RecordStream> {
-	const [{ findModel, placeSae, readModelSpec, tokenizerIfAny }, { extremeTokens, openLogitAttribution }] =
-		await Promise.all([import("../../core/model/index.ts"), import("../../core/model/logit-attribution.ts")]);
+	const { extremeTokens, findModel, openLogitAttribution, placeSae, readModelSpec, tokenizerIfAny } =
+		await import("../../core/model/index.ts");
 	const folder = await findModel(options.model, context.log);
 	const spec = await readModelSpec(folder);
 	const model = await context.loadSae(options.sae);

@@ -14,6 +14,12 @@ export type { LogitHead, Logits } from "./head.ts";
 export { expandLayers, findHookPoint, type HookPoint, hookPoints } from "./hooks.ts";
 export { findModel } from "./hub.ts";
 export {
+	extremeTokens,
+	type LogitAttribution,
+	openLogitAttribution,
+	type TokenLogit,
+} from "./logit-attribution.ts";
+export {
 	type Change,
 	compareLosses,
 	finalRows,

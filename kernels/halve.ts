@@ -4,7 +4,7 @@
  * nothing beside the row's other rounding.
  */
 import { roundUp } from "./layout.ts";
-import { GROUP_INDEX, workgroupSum } from "./wgsl.ts";
+import { GROUP_INDEX, literal, workgroupSum } from "./wgsl.ts";
 
 /** Columns of halved rows come in multiples of this: the depth of a tile of {@link ./tensor-product.ts}. */
 export const HALF_DEPTH = 32;
@@ -17,24 +17,32 @@ export function halfWidth(width: number): number {
 const THREADS = 64;
 
 /**
- * Largest distance of a product of two halved rows from that of the originals, in units of the product of their
- * norms. Both operands' elements are off by at most 2⁻¹¹ of themselves; the rest is for sums in float32 that
- * truncate instead of rounding, and for subnormals that may count as zeros.
+ * `half_error`: how far a product of two halved rows may be from that of the originals: with what halving took from
+ * either, ‖x − x′‖ · ‖w‖ + ‖x′‖ · ‖w − w′‖ by Cauchy and Schwarz, for the worst of all w. The rest is for sums in float32
+ * that truncate instead of rounding. Kernels bind `row_norm`: vectors (‖x‖, ‖x − x′‖), and `largest`: the largest of
+ * either among all w, as bits.
  */
-export function halfError(width: number): number {
-	return 2 ** -10 * (1 + 2 ** -6) + width * 2 ** -23;
+export function halfError(width: number): string {
+	return /* wgsl */ `
+fn half_error(row: u32) -> f32 {
+	let x = row_norm[row];
+	let w = vec2f(bitcast<f32>(largest[0]), bitcast<f32>(largest[1]));
+	return 1.001 * (x.y * w.x + (x.x + x.y) * w.y + ${literal(width * 2 ** -23)} * x.x * w.x);
+}
+`;
 }
 
 export interface HalveShape {
 	/**
-	 * `inputs` clears what `weights` gather: the largest norm of all rows, as its bits. Inputs come first in a step.
+	 * `inputs` clears what `weights` gather: the largest norms of all rows, as their bits. Inputs come first in a step.
 	 */
 	readonly rows: "inputs" | "weights";
 }
 
 /**
  * Bindings: uniform { first row of scales and norms, rows, width / 4, half width / 4 }, source [rows, width], halves
- * [rows, half width], inverse of each row's scale, norm of each original, largest norm's bits. One workgroup per row.
+ * [rows, half width], inverse of each row's scale, norms of each row and of what halving takes from it, largest norms'
+ * bits. One workgroup per row.
  */
 export function halveRows({ rows }: HalveShape): string {
 	return /* wgsl */ `
@@ -45,8 +53,8 @@ struct Place { first: u32, rows: u32, pitch: u32, half_pitch: u32 }
 @group(0) @binding(1) var<storage, read> source: array<vec4f>;
 @group(0) @binding(2) var<storage, read_write> halves: array<vec2u>;
 @group(0) @binding(3) var<storage, read_write> scale: array<f32>;
-@group(0) @binding(4) var<storage, read_write> norm: array<f32>;
-@group(0) @binding(5) var<storage, read_write> largest: atomic<u32>;
+@group(0) @binding(4) var<storage, read_write> norm: array<vec2f>;
+@group(0) @binding(5) var<storage, read_write> largest: array<atomic<u32>, 2>;
 var<workgroup> biggest: atomic<u32>;
 
 @compute @workgroup_size(${THREADS})
@@ -67,15 +75,26 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
 	// 2^e is at most the largest element; nothing is scaled beyond what float32 can undo.
 	let e = clamp(i32(atomicLoad(&biggest) >> 23u) - 127, -100, 100);
 	let factor = bitcast<f32>(u32(135 - e) << 23u);
+	let inverse = bitcast<f32>(u32(119 + e) << 23u);
+	var lost = 0.0;
 	for (var column = thread; column < place.half_pitch; column += ${THREADS}u) {
 		var value = vec4f();
 		if (column < place.pitch) { value = source[base + column] * factor; }
-		halves[row * place.half_pitch + column] = vec2u(pack2x16float(value.xy), pack2x16float(value.zw));
+		// Unpacking what was packed is no way to see the rounding: Mesa takes the two to cancel.
+		let half = quantizeToF16(value);
+		halves[row * place.half_pitch + column] = vec2u(pack2x16float(half.xy), pack2x16float(half.zw));
+		let difference = value - half;
+		lost += dot(difference, difference);
 	}
+	let loss = sqrt(workgroup_sum(thread, lost)) * inverse;
 	if (thread == 0u) {
-		scale[place.first + row] = bitcast<f32>(u32(119 + e) << 23u);
-		norm[place.first + row] = length;
-		${rows === "inputs" ? "if (row == 0u) { atomicStore(&largest, 0u); }" : "atomicMax(&largest, bitcast<u32>(length));"}
+		scale[place.first + row] = inverse;
+		norm[place.first + row] = vec2f(length, loss);
+		${
+			rows === "inputs"
+				? "if (row == 0u) { atomicStore(&largest[0], 0u); atomicStore(&largest[1], 0u); }"
+				: "atomicMax(&largest[0], bitcast<u32>(length)); atomicMax(&largest[1], bitcast<u32>(loss));"
+		}
 	}
 }
 `;

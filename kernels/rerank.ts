@@ -3,6 +3,7 @@
  * latent that could be among the k largest is put on a list, computed again in float32, and ranked by that. A row
  * whose list has no room for them all is computed again as a whole.
  */
+import { halfError } from "./halve.ts";
 import { SUMMARY } from "./tensor-product.ts";
 import {
 	CHUNK,
@@ -16,18 +17,17 @@ import {
 	shortlist,
 	type TopKShape,
 } from "./topk-parts.ts";
-import { GROUP_INDEX, literal, STEP_PARAMS } from "./wgsl.ts";
+import { GROUP_INDEX, STEP_PARAMS } from "./wgsl.ts";
 
 /** Rows that are looked through by the summaries of a product of halves. */
 export type SummarisedTopK = Pick<TopKShape, "maxK" | "threads" | "magnitude">;
 
 /**
- * Bindings: step uniform, chunk uniform (topk-parts.ts), summaries [rows, stride / 4], norms of rows, the largest norm of
- * a latent's encoder as its bits, candidates [rows, room], their span [rows], and whether a row has to be computed as a
- * whole [rows]. `error`: largest distance of a pre-activation from the true one, in units of the norms' product. One
- * workgroup per row.
+ * Bindings: step uniform, chunk uniform (topk-parts.ts), summaries [rows, stride / 4], norms of rows and the largest of
+ * latents (halve.ts), candidates [rows, room], their span [rows], and whether a row has to be computed as a whole [rows].
+ * `width`: padded d_in. One workgroup per row.
  */
-export function listCandidates(given: SummarisedTopK, error: number): string {
+export function listCandidates(given: SummarisedTopK, width: number): string {
 	const shape = { ...given, scan: "summaries" } as const;
 	const { threads } = shape;
 	const room = candidateRoom(shape);
@@ -37,11 +37,12 @@ ${GROUP_INDEX}
 ${CHUNK}
 @group(0) @binding(0) var<uniform> step: Step;
 @group(0) @binding(2) var<storage, read> summaries: array<u32>;
-@group(0) @binding(3) var<storage, read> row_norm: array<f32>;
+@group(0) @binding(3) var<storage, read> row_norm: array<vec2f>;
 @group(0) @binding(4) var<storage, read> largest: array<u32>;
 @group(0) @binding(5) var<storage, read_write> listed: array<u32>;
 @group(0) @binding(6) var<storage, read_write> listed_span: array<vec2u>;
 @group(0) @binding(7) var<storage, read_write> whole: array<u32>;
+${halfError(width)}
 ${SUMMARY}
 ${counters(threads)}
 ${candidates(shape)}
@@ -55,8 +56,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
 	let first = chunk_row * ${room}u;
 	let k = min(step.k[chunk.term / 4u][chunk.term % 4u], chunk.room);
 	// Summaries are of what pre-activations are at the most; the k-th largest may be lower than that by twice the error.
-	let margin = ${literal(2 * error)} * row_norm[row] * bitcast<f32>(largest[0]);
-	let found = shortlist(thread, chunk_row, 0u, chunk.d_sae, k, margin);
+	let found = shortlist(thread, chunk_row, 0u, chunk.d_sae, k, 2.0 * half_error(row));
 	let fits = found <= ${room}u;
 	for (var c = thread; fits && c < found; c += ${threads}u) { listed[first + c] = candidate_index[c]; }
 	if (thread == 0u) {

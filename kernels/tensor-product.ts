@@ -3,9 +3,9 @@
  * {@link ./halve.ts}'s bound, so that it only serves to find the few latents whose pre-activations matter; those are
  * computed again in float32. So it keeps no pre-activations, but a summary of every four neighbours.
  */
-import { HALF_DEPTH } from "./halve.ts";
+import { HALF_DEPTH, halfError } from "./halve.ts";
 import { GROUP, type MaximaOf } from "./matmul.ts";
-import { literal, unroll } from "./wgsl.ts";
+import { unroll } from "./wgsl.ts";
 
 /** A product of halved rows, and how many rows and latents a workgroup makes of it. */
 export interface HalfProduct {
@@ -13,11 +13,10 @@ export interface HalfProduct {
 	readonly latents: number;
 	/**
 	 * Bindings: uniform { first row of x, first latent, half width / 4, stride / 4 }, x's halves [rows, half width], the
-	 * halves of a shard of W_enc [latents, half width], inverse scales of rows and of latents, norms of rows, the largest
-	 * norm of a latent's encoder as its bits (halve.ts), b_enc, summaries [rows, stride / 4]. `error`: largest distance of a
-	 * pre-activation from the true one, in units of the norms' product.
+	 * halves of a shard of W_enc [latents, half width], inverse scales of rows and of latents, norms of rows and the largest
+	 * of latents (halve.ts), b_enc, summaries [rows, stride / 4]. `width`: padded d_in.
 	 */
-	code(maximaOf: MaximaOf, error: number): string;
+	code(maximaOf: MaximaOf, width: number): string;
 }
 
 /**
@@ -45,7 +44,7 @@ fn summary_others(word: u32) -> f32 { return bitcast<f32>(word & SUMMARY_VALUE) 
 export const SUMMARY_ERROR = 2 ** -16;
 
 /** The bindings of a {@link HalfProduct}, and what becomes of pre-activations: summaries of what they are at the most. */
-export function halfHeader(maximaOf: MaximaOf, error: number, element: string): string {
+export function halfHeader(maximaOf: MaximaOf, width: number, element: string): string {
 	return /* wgsl */ `
 struct Place { row: u32, latent: u32, pitch: u32, stride: u32 }
 @group(0) @binding(0) var<uniform> place: Place;
@@ -53,14 +52,13 @@ struct Place { row: u32, latent: u32, pitch: u32, stride: u32 }
 @group(0) @binding(2) var<storage, read> w_half: array<${element}>;
 @group(0) @binding(3) var<storage, read> row_scale: array<f32>;
 @group(0) @binding(4) var<storage, read> latent_scale: array<vec4f>;
-@group(0) @binding(5) var<storage, read> row_norm: array<f32>;
+@group(0) @binding(5) var<storage, read> row_norm: array<vec2f>;
 @group(0) @binding(6) var<storage, read> largest: array<u32>;
 @group(0) @binding(7) var<storage, read> b_enc: array<vec4f>;
 @group(0) @binding(8) var<storage, read_write> summaries: array<u32>;
 ${SUMMARY}
-fn summarise(row: u32, pre: vec4f) -> u32 {
-	return summary(${maximaOf === "value" ? "pre" : "abs(pre)"} + ${literal(error)} * row_norm[row] * bitcast<f32>(largest[0]));
-}
+${halfError(width)}
+fn summarise(row: u32, pre: vec4f) -> u32 { return summary(${maximaOf === "value" ? "pre" : "abs(pre)"} + half_error(row)); }
 `;
 }
 
@@ -90,8 +88,8 @@ export const TENSOR_TILE: TensorTile = {
 	band: 32,
 };
 
-/** Threads of a subgroup on the devices that have these matrices. */
-const SUBGROUP = 32;
+/** Threads of a subgroup: of every one on a device that this product is for. */
+export const SUBGROUP = 32;
 
 /** For devices with subgroup matrices of 16 × 16 × 16, float16 in and float32 out, in the syntax of current Dawn. */
 export function tensorProduct(tile: TensorTile): HalfProduct {
@@ -106,7 +104,7 @@ export function tensorProduct(tile: TensorTile): HalfProduct {
  * Tiles of both operands are staged through workgroup memory in units of sixteen bytes. Sums leave through the same
  * memory, sixteen rows of a subgroup at a time, for no thread knows which elements of a matrix it holds.
  */
-function tensorCode(tile: TensorTile, maximaOf: MaximaOf, error: number): string {
+function tensorCode(tile: TensorTile, maximaOf: MaximaOf, width: number): string {
 	const { rows, latents, subgroupRows, subgroupLatents, band } = tile;
 	const across = latents / subgroupLatents;
 	const subgroups = across * (rows / subgroupRows);
@@ -137,7 +135,7 @@ function tensorCode(tile: TensorTile, maximaOf: MaximaOf, error: number): string
 enable f16;
 enable subgroups;
 enable chromium_experimental_subgroup_matrix;
-${halfHeader(maximaOf, error, "vec4u")}
+${halfHeader(maximaOf, width, "vec4u")}
 var<workgroup> staged: array<vec4u, ${units}>;
 
 @compute @workgroup_size(${threads})

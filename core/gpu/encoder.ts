@@ -1,6 +1,6 @@
 /** The encoder product, chunk by chunk, so that pre-activations need bounded memory. */
 import type { Gpu } from "../../kernels/gpu.ts";
-import { halfError, halfWidth, halveRows } from "../../kernels/halve.ts";
+import { halfWidth, halveRows } from "../../kernels/halve.ts";
 import type { Layout } from "../../kernels/layout.ts";
 import { encoderProduct, GROUP, type MaximaOf, tileFor, tileGroups } from "../../kernels/matmul.ts";
 import { type Dispatch, dispatch } from "../../kernels/program.ts";
@@ -27,9 +27,9 @@ export interface Chunk {
 export interface Halved {
 	readonly input: GPUBuffer;
 	readonly parameters: ParameterStore;
-	/** Norms of the input's rows. */
+	/** Of the input's rows, and of what halving took from them. */
 	readonly norms: GPUBuffer;
-	/** The largest norm of a latent's encoder. */
+	/** The largest of either among latents' encoders. */
 	readonly largest: GPUBuffer;
 }
 
@@ -108,10 +108,10 @@ function halve(gpu: Gpu, halfProduct: HalfProduct, layout: Layout, options: Enco
 	const { width, paddedRows, paddedKeys, keyShards } = layout;
 	const { input, parameters, maximaOf, floats, constants } = options;
 	const pitch = halfWidth(width);
-	const [scales, norms] = [floats("scales of rows", paddedRows), floats("norms of rows", paddedRows)];
+	const [scales, norms] = [floats("scales of rows", paddedRows), floats("norms of rows", 2 * paddedRows)];
 	const latentScales = floats("scales of latents", paddedKeys);
-	const latentNorms = floats("norms of latents", paddedKeys);
-	const largest = floats("largest encoder norm", 1);
+	const latentNorms = floats("norms of latents", 2 * paddedKeys);
+	const largest = floats("largest encoder norms", 2);
 	const halves = (rows: number) => floats("halves", (rows * pitch) / 2);
 	const inputHalves = halves(paddedRows);
 	const shards = keyShards.map(({ count }) => halves(count));
@@ -135,7 +135,7 @@ function halve(gpu: Gpu, halfProduct: HalfProduct, layout: Layout, options: Enco
 			),
 		),
 	];
-	const code = halfProduct.code(maximaOf, halfError(width));
+	const code = halfProduct.code(maximaOf, width);
 	const product: Product = ({ firstRow, rows, shard }, out) => {
 		const { start, count } = keyShards[shard]!;
 		const place = constants(firstRow, start, pitch / 4, paddedKeys / 4);

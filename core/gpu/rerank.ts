@@ -1,7 +1,6 @@
 /** The k largest of rows whose encoder product was one of halved operands, as exact as those of whole ones. */
 import { codeSlopes } from "../../kernels/decode.ts";
 import { GATHER_DEAD, GATHERED } from "../../kernels/gather-dead.ts";
-import { halfError } from "../../kernels/halve.ts";
 import { deadProduct, tileFor, tileGroups } from "../../kernels/matmul.ts";
 import { type Dispatch, dispatch } from "../../kernels/program.ts";
 import { listCandidates, rankListed, wholeRows } from "../../kernels/rerank.ts";
@@ -29,7 +28,7 @@ export function rerankedTopK(
 	const span = floats(`${name} candidates' spans`, layout.chunkRows * 2);
 	const whole = floats(`${name} whole rows`, layout.chunkRows);
 	const b_enc = parameters.row("b_enc");
-	const list = listCandidates(shape, halfError(width));
+	const list = listCandidates(shape, width);
 	const exact = codeSlopes({ width, lanes: gpu.threads(32), threads: gpu.threads(128) });
 	const wholes = wholeRows(gpu.threads(256));
 	// A thread or two per candidate, of which there are barely more than latents are kept.

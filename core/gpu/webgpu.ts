@@ -5,7 +5,7 @@
 import { existsSync } from "node:fs";
 import { dirname, join } from "node:path";
 import type { GpuInfo, GpuProvider, OpenDevice } from "../../kernels/gpu.ts";
-import { TENSOR_TILE, tensorProduct } from "../../kernels/tensor-product.ts";
+import { SUBGROUP, TENSOR_TILE, tensorProduct } from "../../kernels/tensor-product.ts";
 import { EXIT, SaeError, usageError } from "../errors.ts";
 
 interface WebgpuPackage {
@@ -92,6 +92,8 @@ function moduleOf(): string | undefined {
 
 function hasMatrices(adapter: GPUAdapter): boolean {
 	const { subgroupMatrixConfigs = [] } = adapter.info as { subgroupMatrixConfigs?: MatrixConfig[] };
+	const { subgroupMinSize, subgroupMaxSize } = adapter.info;
+	if (subgroupMinSize !== SUBGROUP || subgroupMaxSize !== SUBGROUP) return false;
 	const fits = (config: MatrixConfig) =>
 		Object.entries(WANTED).every(([key, value]) => config[key as keyof MatrixConfig] === value);
 	return FEATURES.every((feature) => adapter.features.has(feature)) && subgroupMatrixConfigs.some(fits);

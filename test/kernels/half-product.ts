@@ -6,8 +6,8 @@ const THREAD_ROWS = 8;
 export const PLAIN_HALF_PRODUCT: HalfProduct = {
 	rows: 64,
 	latents: 64,
-	code: (maximaOf, error) => /* wgsl */ `
-${halfHeader(maximaOf, error, "vec2u")}
+	code: (maximaOf, width) => /* wgsl */ `
+${halfHeader(maximaOf, width, "vec2u")}
 fn four(pair: vec2u) -> vec4f { return vec4f(unpack2x16float(pair.x), unpack2x16float(pair.y)); }
 
 @compute @workgroup_size(16, 8)

@@ -1,12 +1,8 @@
 /** The items of `source` until `signal` is aborted; an item that is still awaited then is not waited for. */
 export async function* until<T>(source: AsyncGenerator<T>, signal: AbortSignal): AsyncGenerator<T> {
-	const aborted = new Promise<undefined>((resolve) => {
-		if (signal.aborted) resolve(undefined);
-		else signal.addEventListener("abort", () => resolve(undefined), { once: true });
-	});
 	try {
 		for (;;) {
-			const next = await Promise.race([source.next(), aborted]);
+			const next = await unlessAborted(source.next(), signal);
 			if (!next || next.done) return;
 			yield next.value;
 		}
@@ -14,4 +10,14 @@ export async function* until<T>(source: AsyncGenerator<T>, signal: AbortSignal):
 		// This too comes to its end only after the item that is awaited.
 		source.return(undefined).catch(() => {});
 	}
+}
+
+/** What `pending` resolves to, or nothing once `signal` is aborted. Leaves nothing behind on the signal. */
+function unlessAborted<T>(pending: Promise<T>, signal: AbortSignal): Promise<T | undefined> {
+	return new Promise((resolve, reject) => {
+		const stop = () => resolve(undefined);
+		signal.addEventListener("abort", stop);
+		pending.then(resolve, reject).finally(() => signal.removeEventListener("abort", stop));
+		if (signal.aborted) stop();
+	});
 }

@@ -1,0 +1,74 @@
+/** One pass of an SAE over a stream, as evaluators make it. */
+import type { RecordBatch } from "apache-arrow";
+import type { Codes, Context, Core, RecordStream, SaeModel } from "saeflow";
+
+/** Options of that pass; `rows`: how many to read unless told otherwise. */
+export function passOptions({ z, columnNames }: Core, rows: number) {
+	return {
+		column: columnNames
+			.optional()
+			.meta({ hint: "NAME,..." })
+			.describe("Columns of vectors; by default those that the SAE was trained on, or the only one there is"),
+		k: z.int().min(1).optional().describe("Latents per row, instead of the SAE's own k"),
+		limit: z.int().min(1).default(rows).describe("Stop after this many rows"),
+	};
+}
+
+export interface PassOptions {
+	readonly column?: readonly string[] | undefined;
+	readonly k?: number | undefined;
+	readonly limit: number;
+}
+
+/** A batch of rows as the SAE sees them. */
+export interface EncodedBatch {
+	readonly batch: RecordBatch;
+	readonly rows: number;
+	readonly codes: Codes;
+	/** What is encoded [rows, d_in]. */
+	readonly inputs: Float32Array;
+	/** What it is to reconstruct [rows, d_out]. */
+	targets(): Float32Array;
+	/** Reconstructions [rows, d_out] from these codes, or from others of the same rows. */
+	decode(codes?: Codes): Promise<Float32Array>;
+}
+
+/**
+ * Encodes the first `limit` rows of a stream, batch by batch.
+ *
+ * @throws SaeError for a stream without rows, or with columns that the SAE can't take.
+ */
+export async function* encoded(
+	core: Core,
+	model: SaeModel,
+	stream: RecordStream,
+	{ column, k, limit }: PassOptions,
+	{ openSae, signal, log }: Context,
+): AsyncGenerator<EncodedBatch> {
+	const reader = core.saeReader(stream.schema, model, { columns: column });
+	const runtime = await openSae(model, { k });
+	let seen = 0;
+	try {
+		for await (const arrived of stream.batches) {
+			signal.throwIfAborted();
+			if (arrived.numRows === 0) continue;
+			const batch = core.sliceBatch(arrived, 0, Math.min(arrived.numRows, limit - seen));
+			const { inputs, rows, targets, restored } = reader.read(batch);
+			const codes = await runtime.encode(inputs, rows);
+			yield {
+				batch,
+				rows,
+				codes,
+				inputs: core.widened(inputs),
+				targets,
+				decode: async (own = codes) => restored(await runtime.decode(own, inputs)),
+			};
+			seen += rows;
+			log.progress(`${seen} rows`);
+			if (seen >= limit) break;
+		}
+	} finally {
+		runtime.close();
+	}
+	if (seen === 0) throw new core.SaeError("the stream has no rows to evaluate on");
+}

@@ -10,6 +10,7 @@ import {
 	candidateRoom,
 	candidates,
 	counters,
+	eachRow,
 	keyFunction,
 	latentFunctions,
 	rankCandidates,
@@ -33,7 +34,6 @@ export function listCandidates(given: SummarisedTopK, width: number): string {
 	const room = candidateRoom(shape);
 	return /* wgsl */ `
 ${STEP_PARAMS}
-${GROUP_INDEX}
 ${CHUNK}
 @group(0) @binding(0) var<uniform> step: Step;
 @group(0) @binding(2) var<storage, read> summaries: array<u32>;
@@ -48,13 +48,9 @@ ${counters(threads)}
 ${candidates(shape)}
 ${shortlist(shape, true)}
 
-@compute @workgroup_size(${threads})
-fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) thread: u32) {
-	let chunk_row = group_index(group, groups);
-	let row = chunk.first_row + chunk_row;
-	if (chunk_row >= chunk.rows || row >= step.rows) { return; }
-	let first = chunk_row * ${room}u;
-	let k = min(step.k[chunk.term / 4u][chunk.term % 4u], chunk.room);
+${eachRow(
+	threads,
+	`	let first = chunk_row * ${room}u;
 	// Summaries are of what pre-activations are at the most; the k-th largest may be lower than that by twice the error.
 	let found = shortlist(thread, chunk_row, 0u, chunk.d_sae, k, 2.0 * half_error(row));
 	let fits = found <= ${room}u;
@@ -62,8 +58,8 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
 	if (thread == 0u) {
 		listed_span[chunk_row] = vec2u(first, select(first, first + found, fits));
 		whole[chunk_row] = select(1u, 0u, fits);
-	}
-}
+	}`,
+)}
 `;
 }
 
@@ -107,7 +103,6 @@ export function rankListed(given: SummarisedTopK): string {
 	const { threads, magnitude = false } = shape;
 	return /* wgsl */ `
 ${STEP_PARAMS}
-${GROUP_INDEX}
 ${CHUNK}
 @group(0) @binding(0) var<uniform> step: Step;
 @group(0) @binding(2) var<storage, read> pre: array<f32>;
@@ -126,13 +121,9 @@ ${candidates(shape)}
 ${rankCandidates(shape, magnitude ? "product[base + c] + b_enc[index]" : "bitcast<f32>(candidate_key[c])")}
 ${selectSlowly(shape)}
 
-@compute @workgroup_size(${threads})
-fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) thread: u32) {
-	let chunk_row = group_index(group, groups);
-	let row = chunk.first_row + chunk_row;
-	if (chunk_row >= chunk.rows || row >= step.rows) { return; }
-	let first = chunk.entry + row * chunk.room;
-	let k = min(step.k[chunk.term / 4u][chunk.term % 4u], chunk.room);
+${eachRow(
+	threads,
+	`	let first = chunk.entry + row * chunk.room;
 	let entries = listed_span[chunk_row];
 	let found = entries.y - entries.x;
 	var kept = 0u;
@@ -147,7 +138,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
 	} else {
 		kept = select_slowly(thread, chunk_row * chunk.stride, first, count(), k);
 	}
-	if (thread == 0u) { span[chunk.code_row + row] = vec2u(first, first + kept); }
-}
+	if (thread == 0u) { span[chunk.code_row + row] = vec2u(first, first + kept); }`,
+)}
 `;
 }

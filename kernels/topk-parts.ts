@@ -1,6 +1,6 @@
 /** Pieces of WGSL that selections of the k largest of a row share: what to look at, whom to rank, and how. */
 import { SUMMARY_ERROR } from "./tensor-product.ts";
-import { literal, POSITIVE_KEY, unroll } from "./wgsl.ts";
+import { GROUP_INDEX, literal, POSITIVE_KEY, unroll } from "./wgsl.ts";
 
 /** Largest k that the selection is built for. */
 export const MAX_K = 512;
@@ -44,6 +44,21 @@ export const CHUNK = /* wgsl */ `
 struct Chunk { first_row: u32, rows: u32, code_row: u32, entry: u32, d_sae: u32, stride: u32, room: u32, term: u32 }
 @group(0) @binding(1) var<uniform> chunk: Chunk;
 `;
+
+/** A kernel with a workgroup for each row of a chunk; `body` knows its `row`, also within the chunk, and its `k`. */
+export function eachRow(threads: number, body: string): string {
+	return /* wgsl */ `
+${GROUP_INDEX}
+@compute @workgroup_size(${threads})
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) thread: u32) {
+	let chunk_row = group_index(group, groups);
+	let row = chunk.first_row + chunk_row;
+	if (chunk_row >= chunk.rows || row >= step.rows) { return; }
+	let k = min(step.k[chunk.term / 4u][chunk.term % 4u], chunk.room);
+	${body}
+}
+`;
+}
 
 /** `key`: what orders values; 0 for those that never count. */
 export function keyFunction({ magnitude = false }: TopKShape): string {

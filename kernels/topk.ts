@@ -13,6 +13,7 @@ import {
 	candidateRoom,
 	candidates,
 	counters,
+	eachRow,
 	keyFunction,
 	latentFunctions,
 	rankCandidates,
@@ -20,7 +21,7 @@ import {
 	shortlist,
 	type TopKShape,
 } from "./topk-parts.ts";
-import { GROUP_INDEX, STEP_PARAMS } from "./wgsl.ts";
+import { STEP_PARAMS } from "./wgsl.ts";
 
 /**
  * Bindings: step uniform, chunk uniform (topk-parts.ts), pre [rows, stride], then `maxima` [rows, stride / 4] or the
@@ -31,7 +32,6 @@ export function selectTopK(shape: TopKShape): string {
 	const { threads, scan, magnitude = false } = shape;
 	return /* wgsl */ `
 ${STEP_PARAMS}
-${GROUP_INDEX}
 ${CHUNK}
 @group(0) @binding(0) var<uniform> step: Step;
 @group(0) @binding(2) var<storage, read> pre: array<f32>;
@@ -47,15 +47,11 @@ ${shortlist(shape, false)}
 ${rankCandidates(shape, magnitude ? "pre_at(base, index)" : "bitcast<f32>(candidate_key[c])")}
 ${selectSlowly(shape)}
 
-@compute @workgroup_size(${threads})
-fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) thread: u32) {
-	let chunk_row = group_index(group, groups);
-	let row = chunk.first_row + chunk_row;
-	if (chunk_row >= chunk.rows || row >= step.rows) { return; }
-	let base = chunk_row * chunk.stride;
+${eachRow(
+	threads,
+	`	let base = chunk_row * chunk.stride;
 	let first = chunk.entry + row * chunk.room;
 	let n = count();
-	let k = min(step.k[chunk.term / 4u][chunk.term % 4u], chunk.room);
 	if (n == 0u) {
 		if (thread == 0u) { span[chunk.code_row + row] = vec2u(first, first); }
 		return;
@@ -67,7 +63,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
 	} else {
 		kept = select_slowly(thread, base, first, n, k);
 	}
-	if (thread == 0u) { span[chunk.code_row + row] = vec2u(first, first + kept); }
-}
+	if (thread == 0u) { span[chunk.code_row + row] = vec2u(first, first + kept); }`,
+)}
 `;
 }

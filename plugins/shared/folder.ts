@@ -40,7 +40,7 @@ export async function writeFolder(
 		await rename(join(beside, description), join(path, description));
 		await rmdir(beside);
 	} catch (error) {
-		await rm(beside, { recursive: true, force: true });
+		await rm(beside, { recursive: true, force: true }).catch(() => {});
 		if (isSaeError(error)) throw error;
 		throw new SaeError(`${path}: can't be written (${(error as NodeJS.ErrnoException).code ?? error})`);
 	}
@@ -58,7 +58,7 @@ export async function writeSingleFile(
 		await check(beside);
 		await rename(beside, path);
 	} catch (error) {
-		await rm(beside, { force: true });
+		await rm(beside, { force: true }).catch(() => {});
 		throw error;
 	}
 }

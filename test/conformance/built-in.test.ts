@@ -1,6 +1,6 @@
 /** The plugins that come with saeflow keep the promises that they ask of others. */
 import { afterAll, beforeAll, describe, test } from "bun:test";
-import { mkdtemp, rm } from "node:fs/promises";
+import { cp, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { z } from "zod";
@@ -17,6 +17,7 @@ import {
 } from "../../core/conformance/index.ts";
 import { writeSafetensors } from "../../core/files/safetensors.ts";
 import { type Gpu, openGpu } from "../../core/gpu/device.ts";
+import { loadSae } from "../../core/load.ts";
 import type { ContributionKind, Plugin } from "../../core/plugin.ts";
 import { plugins } from "../../plugins/index.ts";
 import { layerStream } from "../plugins/features.ts";
@@ -83,6 +84,33 @@ describe("formats", () => {
 			gpu,
 			path: join(import.meta.dir, "../fixtures/saelens-topk"),
 		}));
+
+	const OTHERS = join(import.meta.dir, "../fixtures/formats");
+
+	test.each([
+		["dictionary-learning", "dictionary-learning/topk"],
+		["sparsify", "sparsify/topk"],
+		["gemma-scope", "gemma-scope/1"],
+		["safetensors", "openai/topk/3.pt"],
+	])("%s writes", async (name, fixture) =>
+		checkExporter(await load(name), { gpu, name, model: await loadSae(join(OTHERS, fixture)) }),
+	);
+
+	test.each([
+		["dictionary-learning", "dictionary-learning", "matryoshka"],
+		["sparsify", "sparsify", "groupmax"],
+		["openai", "openai", "topk/3.pt"],
+		["gemma-scope", "gemma-scope", "1/params.npz"],
+		["gemma-scope", "gemma-scope", "2-transcoder"],
+		["llama-scope", "llama-scope", "1"],
+		["llamascopium", "llama-scope", "llamascopium"],
+	])("%s is read", async (name, plugin, fixture) => {
+		// Without what the fixture's own tests compare with.
+		const path = join(folder, `${name} ${fixture.replace("/", " ")}`);
+		await cp(join(OTHERS, plugin, fixture), path, { recursive: true });
+		await rm(join(path, "expected.json"), { force: true }).catch(() => {});
+		await checkImporter(await load(plugin), { gpu, name, path });
+	});
 });
 
 describe("evaluators", () => {

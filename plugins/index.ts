@@ -71,4 +71,5 @@ export const plugins: readonly PluginEntry[] = [
 	{ name: "eval-recovery", provides: ["evaluator:recovery"], load: () => import("./eval-recovery.ts") },
 	{ name: "eval-stability", provides: ["evaluator:stability"], load: () => import("./eval-stability.ts") },
 	{ name: "eval-probing", provides: ["evaluator:probing"], load: () => import("./eval-probing.ts") },
+	{ name: "eval-geometry", provides: ["evaluator:geometry"], load: () => import("./eval-geometry.ts") },
 ];

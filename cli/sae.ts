@@ -3,7 +3,7 @@ import { z } from "zod";
 import { inputOption } from "./input.ts";
 
 export const saeOptions = {
-	sae: z.string().min(1).describe("The SAE: a folder that `sae train` or SAELens wrote"),
+	sae: z.string().min(1).describe("The SAE: a folder or file in any known format"),
 	input: inputOption,
 };
 

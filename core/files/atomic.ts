@@ -2,6 +2,9 @@
 import { type FileHandle, open, rename, rm } from "node:fs/promises";
 import { SaeError } from "../errors.ts";
 
+/** One call writes or reads fewer than 2^31 bytes. */
+export const MAX_CALL_BYTES = 2 ** 30;
+
 /** Appends all of `bytes`. */
 export type Append = (bytes: Uint8Array) => Promise<void>;
 
@@ -31,7 +34,8 @@ export async function writeAtomically(path: string, write: (append: Append) => P
 async function append(file: FileHandle, path: string, bytes: Uint8Array): Promise<void> {
 	try {
 		for (let at = 0; at < bytes.length; ) {
-			at += (await file.write(bytes, at, bytes.length - at)).bytesWritten;
+			const length = Math.min(bytes.length - at, MAX_CALL_BYTES);
+			at += (await file.write(bytes, at, length)).bytesWritten;
 		}
 	} catch (error) {
 		const { code } = error as NodeJS.ErrnoException;

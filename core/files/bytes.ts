@@ -4,6 +4,7 @@ import { pipeline, Readable } from "node:stream";
 import { promisify } from "node:util";
 import { createGunzip, createInflateRaw } from "node:zlib";
 import { SaeError } from "../errors.ts";
+import { MAX_CALL_BYTES } from "./atomic.ts";
 
 export interface Bytes {
 	/** For messages: the path, or the path and the part. */
@@ -50,7 +51,7 @@ export class FileBytes implements Bytes {
 		const piece = new Uint8Array(Math.max(0, Math.min(length, this.size - offset)));
 		let filled = 0;
 		while (filled < piece.length) {
-			const left = piece.length - filled;
+			const left = Math.min(piece.length - filled, MAX_CALL_BYTES);
 			const { bytesRead } = await readDescriptor(this.#descriptor, piece, filled, left, offset + filled);
 			if (bytesRead === 0) break;
 			filled += bytesRead;

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { loadSae, saveSae } from "../../core/load.ts";
@@ -24,7 +24,9 @@ describe("loadSae", () => {
 
 	test("says what is wrong with a path", async () => {
 		await expect(loadSae(join(folder, "nowhere"))).rejects.toThrow("there is no such file or folder");
-		await expect(loadSae(folder)).rejects.toThrow("is not an SAE in a format that can be read (saelens, ");
+		const empty = join(folder, "empty");
+		await mkdir(empty);
+		await expect(loadSae(empty)).rejects.toThrow("is not an SAE in a format that can be read (saelens, ");
 		const file = join(folder, "file");
 		await writeFile(file, "text");
 		await expect(loadSae(file)).rejects.toThrow("is not an SAE");

@@ -72,4 +72,9 @@ export const plugins: readonly PluginEntry[] = [
 	{ name: "eval-stability", provides: ["evaluator:stability"], load: () => import("./eval-stability.ts") },
 	{ name: "eval-probing", provides: ["evaluator:probing"], load: () => import("./eval-probing.ts") },
 	{ name: "eval-geometry", provides: ["evaluator:geometry"], load: () => import("./eval-geometry.ts") },
+	{
+		name: "eval-dark-matter",
+		provides: ["evaluator:dark-matter"],
+		load: () => import("./eval-dark-matter.ts"),
+	},
 ];

@@ -12,7 +12,7 @@ export async function readDictionary(core: Core, path: string): Promise<SaeModel
 		const trainer = await trainerOf(path, interrupted ? file.root : undefined);
 		const name = className(core, weights, trainer.dict_class, path);
 		const read = await CLASSES[name]!.read(core, weights, path);
-		weights.finish(`a ${name}`);
+		weights.finish(name);
 		const model: SaeModel = {
 			...read,
 			normalize_activations: "none",

@@ -1,7 +1,7 @@
 /** First values of an architecture's parameters, from their description, a sample of the data and a seed. */
 import type { Initialisation, ParameterSpec, Size, Sizes, TrainingSpec } from "../architecture.ts";
 import { SaeError, usageError } from "../errors.ts";
-import { foldScales } from "../fold.ts";
+import { foldScales, withCentring } from "../fold.ts";
 import { transposed } from "../matrix.ts";
 import { CounterRng } from "../random.ts";
 import type { SaeModel, Tensor } from "../sae.ts";
@@ -114,7 +114,14 @@ export function parametersOf(
 ): ParameterValues {
 	const inverse = (scale: number | Float32Array) =>
 		typeof scale === "number" ? 1 / scale : scale.map((value) => 1 / value);
-	const scaled = foldScales(model, inverse(scales.input), inverse(scales.target));
+	if (model.normalize_activations !== "none") {
+		throw new SaeError(
+			`an SAE with the input step ${model.normalize_activations} can't be trained on: training has none`,
+		);
+	}
+	// Others' SAEs may not take b_dec from the input where this architecture does, or the reverse.
+	const centred = sizes.d_out === sizes.d_in ? withCentring(model, spec.apply_b_dec_to_input) : model;
+	const scaled = foldScales(centred, inverse(scales.input), inverse(scales.target));
 	const tensors = restore?.(scaled) ?? scaled.tensors;
 	const values: ParameterValues = {};
 	for (const { name, shape } of spec.parameters) {

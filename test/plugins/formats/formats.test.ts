@@ -2,11 +2,13 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
+import type { TrainingSpec } from "../../../core/architecture.ts";
 import { builtIn } from "../../../core/built-in.ts";
 import { type Gpu, openGpu } from "../../../core/gpu/device.ts";
 import { importerOf, loadSae } from "../../../core/load.ts";
 import { openSae } from "../../../core/open-sae.ts";
 import type { Codes, SaeModel } from "../../../core/sae.ts";
+import { parametersOf } from "../../../core/train/initialise.ts";
 
 const FIXTURES = join(import.meta.dir, "../../fixtures/formats");
 
@@ -83,3 +85,27 @@ for (const { name: format } of formats) {
 		});
 	});
 }
+
+test("training on from them starts from the same SAE, whether or not b_dec is taken from the input", async () => {
+	const spec = { apply_b_dec_to_input: true, parameters: PARAMETERS } as unknown as TrainingSpec;
+	const model = await loadSae(join(FIXTURES, "gemma-scope/1"));
+	const sizes = { d_in: 6, d_out: 6, d_sae: 16 };
+	const values = parametersOf(spec, sizes, model, { input: 1, target: 1 });
+	const { W_enc, b_enc, b_dec } = model.tensors;
+	for (let latent = 0; latent < 16; latent++) {
+		let moved = 0;
+		for (let i = 0; i < 6; i++) moved += b_dec!.data[i]! * W_enc!.data[i * 16 + latent]!;
+		expect(values.b_enc![latent]!).toBeCloseTo(b_enc!.data[latent]! + moved, 5);
+	}
+	const normed = await loadSae(join(FIXTURES, "openai/topk/3.pt"));
+	expect(() => parametersOf(spec, sizes, normed, { input: 1, target: 1 })).toThrow(
+		"the input step layer_norm",
+	);
+});
+
+const PARAMETERS = [
+	{ name: "W_enc", shape: ["d_sae", "d_in"] },
+	{ name: "b_enc", shape: ["d_sae"] },
+	{ name: "W_dec", shape: ["d_sae", "d_out"] },
+	{ name: "b_dec", shape: ["d_out"] },
+];

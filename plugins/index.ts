@@ -77,4 +77,5 @@ export const plugins: readonly PluginEntry[] = [
 		provides: ["evaluator:dark-matter"],
 		load: () => import("./eval-dark-matter.ts"),
 	},
+	{ name: "eval-mdl", provides: ["evaluator:mdl"], load: () => import("./eval-mdl.ts") },
 ];

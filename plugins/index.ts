@@ -78,4 +78,5 @@ export const plugins: readonly PluginEntry[] = [
 		load: () => import("./eval-dark-matter.ts"),
 	},
 	{ name: "eval-mdl", provides: ["evaluator:mdl"], load: () => import("./eval-mdl.ts") },
+	{ name: "eval-families", provides: ["evaluator:families"], load: () => import("./eval-families.ts") },
 ];

@@ -21,6 +21,7 @@ import { loadSae } from "../../core/load.ts";
 import type { ContributionKind, Plugin } from "../../core/plugin.ts";
 import { plugins } from "../../plugins/index.ts";
 import { layerStream } from "../plugins/features.ts";
+import { labelledStream } from "../plugins/labelled.ts";
 
 const load = async (name: string): Promise<Plugin> =>
 	(await plugins.find((entry) => entry.name === name)!.load()).default;
@@ -120,6 +121,20 @@ describe("evaluators", () => {
 		const shape = { features: 12, active: 3, rows: 512, seed: 1 };
 		const stream = (width: number) => layerStream({ name: "activation", width, scale: 1 }, shape, 2);
 		await checkEvaluator(await load("eval-layer-distance"), { gpu, stream });
+	});
+
+	test.each(["geometry", "dark-matter", "mdl", "families"])("%s", async (name) =>
+		checkEvaluator(await load(`eval-${name}`), { gpu }),
+	);
+
+	test("probing", async () => {
+		const labels = Array.from({ length: 512 }, (_, i) => String(i % 3));
+		const rowsOf = (data: Float32Array, width: number) =>
+			Array.from({ length: 512 }, (_, i) => [...data.subarray(i * width, (i + 1) * width)]);
+		const stream = (width: number) => labelledStream(rowsOf(toyRows(512, width), width), { kind: labels });
+		const options = { label: "kind" };
+		const wrong = [{}, { label: "missing" }];
+		await checkEvaluator(await load("eval-probing"), { gpu, options, stream, wrong });
 	});
 
 	test("recovery", async () => {

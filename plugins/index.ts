@@ -79,4 +79,5 @@ export const plugins: readonly PluginEntry[] = [
 	},
 	{ name: "eval-mdl", provides: ["evaluator:mdl"], load: () => import("./eval-mdl.ts") },
 	{ name: "eval-families", provides: ["evaluator:families"], load: () => import("./eval-families.ts") },
+	{ name: "eval-absorption", provides: ["evaluator:absorption"], load: () => import("./eval-absorption.ts") },
 ];

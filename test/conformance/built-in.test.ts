@@ -127,14 +127,17 @@ describe("evaluators", () => {
 		checkEvaluator(await load(`eval-${name}`), { gpu }),
 	);
 
-	test("probing", async () => {
-		const labels = Array.from({ length: 512 }, (_, i) => String(i % 3));
+	test.each([
+		["probing", "label"],
+		["absorption", "word"],
+	])("%s", async (name, option) => {
+		const labels = Array.from({ length: 512 }, (_, i) => ["ant", "bee", "cat"][i % 3]!);
 		const rowsOf = (data: Float32Array, width: number) =>
 			Array.from({ length: 512 }, (_, i) => [...data.subarray(i * width, (i + 1) * width)]);
 		const stream = (width: number) => labelledStream(rowsOf(toyRows(512, width), width), { kind: labels });
-		const options = { label: "kind" };
-		const wrong = [{}, { label: "missing" }];
-		await checkEvaluator(await load("eval-probing"), { gpu, options, stream, wrong });
+		const options = { [option]: "kind" };
+		const wrong = [{}, { [option]: "missing" }];
+		await checkEvaluator(await load(`eval-${name}`), { gpu, options, stream, wrong });
 	});
 
 	test("recovery", async () => {

@@ -15,8 +15,8 @@ import {
 	FIRST_ROOM,
 	GROWTH,
 	isBatchLevel,
-	isReranked,
 	maximaOf,
+	reranks,
 	roomOf,
 	selectDispatches,
 } from "./gpu/select.ts";
@@ -186,7 +186,7 @@ class GpuSae implements SaeRuntime {
 			parameters: this.#parameters,
 			maximaOf: maximaOf(select),
 			keep: false,
-			reranked: isReranked({ select, room: this.#room }),
+			reranked: reranks({ select, room: this.#room }),
 			floats,
 			constants,
 		});

@@ -71,7 +71,7 @@ export function isBatchLevel({ kind }: Selection): boolean {
 }
 
 /** Whether a selection finds its codes exactly where pre-activations are only known to a margin. */
-export function isReranked({ select, room }: Pick<PlacedSelection, "select" | "room">): boolean {
+export function reranks({ select, room }: Pick<PlacedSelection, "select" | "room">): boolean {
 	return select.kind === "topk" && room > 0;
 }
 

@@ -1,12 +1,13 @@
 /** How much device memory training takes, counted without taking it. */
 import type { Gpu } from "../../kernels/gpu.ts";
 import { halfWidth } from "../../kernels/halve.ts";
+import type { Layout } from "../../kernels/layout.ts";
 import type { LossTerm, TrainingSpec } from "../architecture.ts";
 import { digitBytes, FIRST_ROOM, GROWTH, isBatchLevel, roomOf } from "../gpu/select.ts";
 import { largest } from "../schedule.ts";
 import { checkSpec } from "./check-spec.ts";
 import { planBatch } from "./micro-batches.ts";
-import { microRows, type StepShape } from "./plan.ts";
+import { isReranked, microRows, type StepShape } from "./plan.ts";
 
 /**
  * Room for codes of a row that may have any number of them: for half of all latents where nothing bounds them, as
@@ -40,10 +41,16 @@ export function trainingBytes(
 	// Laying a step out only makes buffers, and writes to some.
 	const counting = { maxBinding: gpu.maxBinding, buffer: count, uniform: count, write() {} };
 	const codes = microRows(shape) * spec.loss.reduce((sum, term) => sum + codesPerRow(term, shape.d_sae), 0);
-	const { layout, common } = planBatch(counting as unknown as Gpu, spec, shape, codes).whole;
+	const { layout, common, terms } = planBatch(counting as unknown as Gpu, spec, shape, codes).whole;
 	const byDigits = common !== undefined && spec.loss.some(({ select }) => select.kind === "feature_topk");
 	const batchLevel = spec.loss.some(({ select }) => isBatchLevel(select));
 	const rows = batchLevel ? layout.paddedRows : layout.chunkRows;
-	const halved = gpu.halfProduct ? (layout.paddedRows + layout.latents) * halfWidth(layout.width) * 2 : 0;
+	const halved = gpu.halfProduct && isReranked(spec, terms) ? halvedBytes(spec, layout) : 0;
 	return bytes + halved + (byDigits ? digitBytes(layout) : 0) + rows * layout.latents * 4 * PRE_ACTIVATIONS;
+}
+
+/** What a product of halved operands needs besides: the halves, and the encoders of dead latents by themselves. */
+function halvedBytes({ loss }: TrainingSpec, { paddedRows, latents, width }: Layout): number {
+	const dead = loss.some((term) => term.latents === "dead") ? latents * width * 4 : 0;
+	return (paddedRows + latents) * halfWidth(width) * 2 + dead;
 }

@@ -2,7 +2,7 @@
 import { mentions, type Names } from "../../kernels/formula.ts";
 import type { RowFormat } from "../../kernels/prepare.ts";
 import { type Activation, type LossTerm, RELU, type TrainingSpec } from "../architecture.ts";
-import { type PlacedSelection, roomOf } from "../gpu/select.ts";
+import { type PlacedSelection, reranks, roomOf } from "../gpu/select.ts";
 
 export interface StepShape {
 	readonly d_in: number;
@@ -142,6 +142,11 @@ export function planStep(spec: TrainingSpec, shape: StepShape): Plan {
 /** Whether the rows of this matrix keep unit norm. */
 export function hasUnitRows({ parameters }: TrainingSpec, matrix: string): boolean {
 	return parameters.some(({ name, constraint }) => name === matrix && constraint === "unit_rows");
+}
+
+/** Whether nothing looks at pre-activations but selections that find their codes exactly where those have a margin. */
+export function isReranked({ revival }: TrainingSpec, terms: readonly PlacedTerm[]): boolean {
+	return revival === undefined && terms.every(reranks);
 }
 
 /** The block of a term that has its whole reconstruction. */

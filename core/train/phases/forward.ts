@@ -10,13 +10,12 @@ import { type Chunk, encoderChunks } from "../../gpu/encoder.ts";
 import { rowsOf } from "../../gpu/parameters.ts";
 import {
 	isBatchLevel,
-	isReranked,
 	maximaOf,
 	type Round,
 	type SelectDispatches,
 	selectDispatches,
 } from "../../gpu/select.ts";
-import { lastBlock, type PlacedTerm } from "../plan.ts";
+import { isReranked, lastBlock, type PlacedTerm } from "../plan.ts";
 import { nextSlot, type Work } from "../work.ts";
 
 /** The chunks that rows are encoded in, whatever is made of their pre-activations. */
@@ -35,7 +34,7 @@ export function chunksOf({
 		parameters,
 		maximaOf: maximaOf(terms[0]!.select),
 		keep: terms.some(({ select }) => isBatchLevel(select)),
-		reranked: spec.revival === undefined && terms.every(isReranked),
+		reranked: isReranked(spec, terms),
 		floats,
 		constants,
 	});

@@ -1,11 +1,13 @@
 /** The estimate of a step's memory against what a step takes. */
 import { afterAll, beforeAll, expect, test } from "bun:test";
-import { type Gpu, openGpu } from "../../../core/gpu/device.ts";
+import { openGpu } from "../../../core/gpu/device.ts";
 import { initialise } from "../../../core/train/initialise.ts";
 import { trainingBytes } from "../../../core/train/memory.ts";
 import { TrainStep } from "../../../core/train/step.ts";
+import { Gpu } from "../../../kernels/gpu.ts";
+import { PLAIN_HALF_PRODUCT } from "../../kernels/half-product.ts";
 import { randomStream } from "../../reference/models.ts";
-import { SETTINGS } from "./agreement.ts";
+import { SETTINGS, topkCase } from "./agreement.ts";
 import { families } from "./specs.ts";
 
 const SIZES = { d_in: 64, d_out: 64, d_sae: 2048 };
@@ -55,6 +57,24 @@ test.each([
 	},
 	60_000,
 );
+
+test("of a step with halved operands too", async () => {
+	const { spec } = topkCase({ ...SIZES, rows: SHAPE.rows, k: 8, auxk: 32 });
+	const halving = new Gpu({
+		device: gpu.device,
+		info: gpu.info,
+		keepAlive: [],
+		halfProduct: PLAIN_HALF_PRODUCT,
+	});
+	const before = alive;
+	const step = await TrainStep.create(halving, spec, SHAPE);
+	const taken = alive - before;
+	step.close();
+	const estimate = trainingBytes(halving, spec, SHAPE);
+	expect(estimate / taken).toBeGreaterThan(0.9);
+	expect(estimate / taken).toBeLessThan(1.3);
+	expect(estimate).toBeGreaterThan(trainingBytes(gpu, spec, SHAPE) + SIZES.d_sae * SIZES.d_in * 6);
+});
 
 test("grows with all sizes", () => {
 	const { spec } = families(SIZES).relu!;

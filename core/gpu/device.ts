@@ -23,6 +23,9 @@ export async function openGpu(log?: {
 			`no GPU: computing on the CPU with ${gpu.info.description}, which is slow (see \`sae doctor\`)`,
 		);
 	}
+	if (gpu.halfProduct) {
+		log?.info?.(`tensor cores of ${gpu.info.description}, through ${gpu.info.provider} (see docs/gpu.md)`);
+	}
 	return gpu;
 }
 

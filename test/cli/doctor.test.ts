@@ -34,6 +34,17 @@ test("a driver that nobody knows is a usage error", async () => {
 	expect(exitCode).toBe(2);
 });
 
+test("a provider that nobody knows, or that isn't here, is named", async () => {
+	const unknown = await sae(["doctor"], { SAE_GPU: "cuda" });
+	expect(unknown.stderr).toBe("sae: SAE_GPU=cuda: must be bun-webgpu or webgpu\n");
+	expect(unknown.exitCode).toBe(2);
+	const missing = await sae(["doctor"], { SAE_GPU: "webgpu", SAE_VULKAN: "lavapipe" });
+	expect(missing.stdout).toMatch(
+		/problem +SAE_GPU=webgpu asks for the npm package webgpu, but it (isn't installed|finds no GPU with tensor cores)\n/,
+	);
+	expect(missing.exitCode).toBe(4);
+});
+
 test.skipIf(!hasSwiftShader())("SwiftShader computes right where it is installed", async () => {
 	const { stdout } = await sae(["doctor", "--json"], { SAE_VULKAN: "swiftshader" });
 	expect(JSON.parse(stdout)).toMatchObject({ ok: true, gpu: { software: true, vendor: "google" } });

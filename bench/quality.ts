@@ -2,9 +2,10 @@
  * Equal quality: the FVU that our TopK step reaches, beside that of a float32 PyTorch step of the same equations
  * (quality.py), from the same first weights and on the same batches in the same order.
  *
- *   bun bench/quality.ts [--data FILE] [--d-sae 8192] [--k 32] [--batch 2048] [--steps 5000] [--aux-weight 0]
+ *   bun bench/quality.ts [--data FILE|synthetic] [--d-sae 1024] [--k 16] [--batch 1024] [--steps 5000] [--aux-weight 0]
  *
- * --data is a file of activations (safetensors or .npy, float16 or float32); without it rows are synthetic. Rows are
+ * --data is a file of activations (safetensors or .npy, float16 or float32), the demo's unless given, or synthetic rows of
+ * --d-in values. Compare where training has settled: on the way down, runs differ by what float32 rounds. Rows are
  * taken from its beginning: --rows of them to train on, again and again, and two batches of what follows to measure on.
  * Both sides read them from one file. Our step runs once on each provider that there is, or on the one that SAE_GPU
  * names. The first line of each step's table is what the others are compared with: PyTorch's where python3 has it.
@@ -34,12 +35,12 @@ const BLOCK = 4096;
 
 const { values } = parseArgs({
 	options: {
-		data: { type: "string" },
+		data: { type: "string", default: `${import.meta.dir}/../demo/data/activations.safetensors` },
 		rows: { type: "string", default: "131072" },
 		"d-in": { type: "string", default: "768" },
-		"d-sae": { type: "string", default: "8192" },
-		k: { type: "string", default: "32" },
-		batch: { type: "string", default: "2048" },
+		"d-sae": { type: "string", default: "1024" },
+		k: { type: "string", default: "16" },
+		batch: { type: "string", default: "1024" },
 		steps: { type: "string", default: "5000" },
 		lr: { type: "string" },
 		"aux-weight": { type: "string", default: "0" },
@@ -121,7 +122,7 @@ interface Line {
 /** Writes everything that a contestant needs to know into one file. */
 async function prepare(path: string): Promise<QualitySettings> {
 	const batch = number("batch", values.batch);
-	const source = values.data === undefined ? synthetic(batch) : await fromFile(values.data);
+	const source = values.data === "synthetic" ? synthetic(batch) : await fromFile(values.data);
 	const { width: d_in, dtype } = source;
 	const held = HELD_OUT_BATCHES * batch;
 	const rows = Math.floor(Math.min(number("rows", values.rows), source.rows - held) / batch) * batch;

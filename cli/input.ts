@@ -1,5 +1,6 @@
 /** Where verbs that read a stream get it from. */
 import { z } from "zod";
+import { columnNames } from "../core/columns.ts";
 import { SaeError, usageError } from "../core/errors.ts";
 import { META, type RecordStream, type StreamKind } from "../core/stream.ts";
 
@@ -10,6 +11,18 @@ export const inputOption = z
 	.default("-")
 	.meta({ hint: "FILE" })
 	.describe("Arrow stream or file to read; stdin by default");
+
+/** The options that name columns to train on. */
+export const columnOptions = {
+	column: columnNames
+		.optional()
+		.meta({ hint: "NAME,..." })
+		.describe("Columns of vectors to train on, side by side; by default `activation` or the only one"),
+	target: columnNames
+		.optional()
+		.meta({ hint: "NAME,..." })
+		.describe("Columns to reconstruct, of architectures whose targets may be others than the inputs"),
+};
 
 /** The option that names rows to evaluate on while training. */
 export const evaluationOption = z

@@ -35,6 +35,7 @@ import {
 } from "./fold.ts";
 import { transposed } from "./matrix.ts";
 import {
+	batchTokensOption,
 	compareLosses,
 	expandLayers,
 	finalRows,
@@ -42,7 +43,9 @@ import {
 	findModel,
 	firstContexts,
 	hookPoints,
+	hookPointsOption,
 	LossMean,
+	modelOption,
 	NO_TARGET,
 	openSaesIn,
 	openText,
@@ -51,6 +54,7 @@ import {
 	packPasses,
 	readModelSpec,
 	replaceRows,
+	skipOption,
 	spliceHooks,
 	textOptions,
 } from "./model/index.ts";
@@ -144,6 +148,10 @@ export const core = {
 	openTokenizer,
 	openText,
 	textOptions,
+	modelOption,
+	hookPointsOption,
+	skipOption,
+	batchTokensOption,
 	NO_TARGET,
 	openSaesIn,
 	firstContexts,

@@ -47,6 +47,11 @@ export type StreamInput =
 	| { readonly path: string; readonly size: number }
 	| { readonly descriptor: number; readonly head: Uint8Array };
 
+/** The batches of a stream that are all there. */
+export async function* each<T>(items: Iterable<T>): AsyncGenerator<T> {
+	yield* items;
+}
+
 /** Whether rows come more than once, so that none of them can be held out. */
 export function repeats(schema: Schema): boolean {
 	return Number(schema.metadata.get(META.epochs) ?? 1) > 1;

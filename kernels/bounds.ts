@@ -5,7 +5,15 @@
  */
 import { GROUP_INDEX, POSITIVE_KEY, packed, STEP_PARAMS } from "./wgsl.ts";
 
-export const CHUNK = "struct Chunk { first_row: u32, rows: u32, d_sae: u32, stride: u32 }";
+/** Head of the kernels that look at a chunk's pre-activations: step uniform, chunk uniform, pre [rows, stride]. */
+export const PRE_ACTIVATIONS = /* wgsl */ `
+${STEP_PARAMS}
+${POSITIVE_KEY}
+struct Chunk { first_row: u32, rows: u32, d_sae: u32, stride: u32 }
+@group(0) @binding(0) var<uniform> step: Step;
+@group(0) @binding(1) var<uniform> chunk: Chunk;
+@group(0) @binding(2) var<storage, read> pre: array<f32>;
+`;
 
 const BINS = 256;
 
@@ -17,13 +25,8 @@ export function rowBounds(shape: { needs: readonly string[]; threads: number }):
 	const { needs, threads } = shape;
 	const levels = needs.length;
 	return /* wgsl */ `
-${STEP_PARAMS}
 ${GROUP_INDEX}
-${POSITIVE_KEY}
-${CHUNK}
-@group(0) @binding(0) var<uniform> step: Step;
-@group(0) @binding(1) var<uniform> chunk: Chunk;
-@group(0) @binding(2) var<storage, read> pre: array<f32>;
+${PRE_ACTIVATIONS}
 @group(0) @binding(3) var<storage, read_write> bounds: array<vec2u>;
 var<workgroup> bins: array<atomic<u32>, ${BINS}>;
 var<workgroup> found: vec2u;
@@ -90,13 +93,8 @@ export const BATCH_BOUND = { prefix: 0, need: 1, bins: 2, length: 2 + BATCH_BINS
 export function countDigits(digit: number, threads: number): string {
 	const { shift, bits } = DIGITS[digit]!;
 	return /* wgsl */ `
-${STEP_PARAMS}
 ${GROUP_INDEX}
-${POSITIVE_KEY}
-${CHUNK}
-@group(0) @binding(0) var<uniform> step: Step;
-@group(0) @binding(1) var<uniform> chunk: Chunk;
-@group(0) @binding(2) var<storage, read> pre: array<f32>;
+${PRE_ACTIVATIONS}
 @group(0) @binding(3) var<storage, read> maxima: array<f32>;
 @group(0) @binding(4) var<storage, read_write> bound: array<atomic<u32>>;
 var<workgroup> bins: array<atomic<u32>, ${BATCH_BINS}>;
@@ -165,13 +163,8 @@ fn main(@builtin(local_invocation_index) thread: u32) {
 /** How many values of each row equal the bound. Bindings as {@link countDigits}, with equals [rows] at the end. */
 export function countEquals(threads: number): string {
 	return /* wgsl */ `
-${STEP_PARAMS}
 ${GROUP_INDEX}
-${POSITIVE_KEY}
-${CHUNK}
-@group(0) @binding(0) var<uniform> step: Step;
-@group(0) @binding(1) var<uniform> chunk: Chunk;
-@group(0) @binding(2) var<storage, read> pre: array<f32>;
+${PRE_ACTIVATIONS}
 @group(0) @binding(3) var<storage, read> maxima: array<f32>;
 @group(0) @binding(4) var<storage, read> bound: array<u32>;
 @group(0) @binding(5) var<storage, read_write> equals: array<u32>;

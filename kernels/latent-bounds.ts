@@ -3,8 +3,8 @@
  * the row before which equal values are kept). At once where all pre-activations lie in memory; else by digits, of
  * which every micro-batch counts its own.
  */
-import { CHUNK } from "./bounds.ts";
-import { eachLatent, GROUP_INDEX, POSITIVE_KEY, STEP_PARAMS } from "./wgsl.ts";
+import { PRE_ACTIVATIONS } from "./bounds.ts";
+import { eachLatent, GROUP_INDEX, STEP_PARAMS } from "./wgsl.ts";
 
 export const LATENTS_PER_GROUP = 32;
 const LANES = 8;
@@ -27,13 +27,8 @@ fn need_of(latent: u32) -> u32 { return min(u32(floor(quota[latent] * f32(step.r
  * Workgroups of {@link LATENTS_PER_GROUP} latents, whose rows are shared by lanes; the chunk must hold the whole batch.
  */
 export const LATENT_BOUNDS = /* wgsl */ `
-${STEP_PARAMS}
 ${GROUP_INDEX}
-${POSITIVE_KEY}
-${CHUNK}
-@group(0) @binding(0) var<uniform> step: Step;
-@group(0) @binding(1) var<uniform> chunk: Chunk;
-@group(0) @binding(2) var<storage, read> pre: array<f32>;
+${PRE_ACTIVATIONS}
 @group(0) @binding(3) var<storage, read> quota: array<f32>;
 @group(0) @binding(4) var<storage, read_write> bounds: array<vec2u>;
 
@@ -98,12 +93,7 @@ const shiftOf = (digit: number) => 8 * (LATENT_DIGITS - 1 - digit);
 export function countLatentDigits(digit: number): string {
 	const shift = shiftOf(digit);
 	return /* wgsl */ `
-${STEP_PARAMS}
-${POSITIVE_KEY}
-${CHUNK}
-@group(0) @binding(0) var<uniform> step: Step;
-@group(0) @binding(1) var<uniform> chunk: Chunk;
-@group(0) @binding(2) var<storage, read> pre: array<f32>;
+${PRE_ACTIVATIONS}
 @group(0) @binding(3) var<storage, read> found: array<vec2u>;
 @group(0) @binding(4) var<storage, read_write> bins: array<u32>;
 
@@ -164,12 +154,7 @@ ${eachLatent(`
  * bounds [latents]. A thread per latent.
  */
 export const SHARE_LATENT_BOUNDS = /* wgsl */ `
-${STEP_PARAMS}
-${POSITIVE_KEY}
-${CHUNK}
-@group(0) @binding(0) var<uniform> step: Step;
-@group(0) @binding(1) var<uniform> chunk: Chunk;
-@group(0) @binding(2) var<storage, read> pre: array<f32>;
+${PRE_ACTIVATIONS}
 @group(0) @binding(3) var<storage, read> found: array<vec2u>;
 @group(0) @binding(4) var<storage, read_write> taken: array<u32>;
 @group(0) @binding(5) var<storage, read_write> bounds: array<vec2u>;

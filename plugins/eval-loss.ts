@@ -24,20 +24,15 @@ export default definePlugin({
 	contributes: (core) => [loss(core)],
 });
 
-function lossOptions({ z, textOptions }: Core) {
+function lossOptions(core: Core) {
+	const { z, textOptions, modelOption, hookPointsOption, skipOption, batchTokensOption } = core;
 	return z.object({
 		sae: z
 			.array(z.string())
 			.min(1)
 			.describe("SAEs; several are measured one by one, and all at once in one pass"),
-		model: z.string().describe("Folder in Hugging Face's layout, or a Hub id such as openai-community/gpt2"),
-		hook_point: z
-			.array(z.string())
-			.optional()
-			.meta({ hint: "NAME" })
-			.describe(
-				"Where each SAE belongs, in their order; by default what it was trained on. FROM:TO for transcoders",
-			),
+		model: modelOption,
+		hook_point: hookPointsOption,
 		error: z
 			.enum(["drop", "keep"])
 			.default("drop")
@@ -47,14 +42,9 @@ function lossOptions({ z, textOptions }: Core) {
 			.boolean()
 			.default(false)
 			.describe("Special tokens (BOS, EOS, padding) keep their activations and are not counted"),
-		skip: z.int().min(0).default(0).describe("Tokens to pass over first, in whole contexts"),
+		skip: skipOption,
 		limit: z.int().min(2).default(409_600).describe("Tokens to evaluate on at most"),
-		batch_tokens: z
-			.int()
-			.min(1)
-			.max(1_000_000)
-			.optional()
-			.describe("Tokens that the device works on at a time"),
+		batch_tokens: batchTokensOption,
 	});
 }
 

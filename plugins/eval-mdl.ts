@@ -14,6 +14,7 @@ import {
 } from "saeflow";
 import type { z } from "zod";
 import { encoded, passOptions } from "./evaluation/encoded.ts";
+import { numberList } from "./evaluation/numbers.ts";
 import { descriptionLength, largestValues, rounded } from "./mdl/description.ts";
 import { Fidelity } from "./reconstruction/fidelity.ts";
 
@@ -26,11 +27,7 @@ export default definePlugin({
 function mdlOptions(core: Core) {
 	const { z } = core;
 	return z.object({
-		levels: z
-			.preprocess(
-				(given) => (typeof given === "string" ? given.split(",").map(Number) : given),
-				z.array(z.int().min(1).max(65_536)).min(1),
-			)
+		levels: numberList(core, z.int().min(1).max(65_536))
 			.default([4, 6, 8, 12, 16, 32])
 			.meta({ hint: "N,..." })
 			.describe("How many levels the values of a latent are rounded to"),

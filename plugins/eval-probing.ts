@@ -13,6 +13,7 @@ import {
 } from "saeflow";
 import type { z } from "zod";
 import { encoded, passOptions } from "./evaluation/encoded.ts";
+import { numberList } from "./evaluation/numbers.ts";
 import {
 	columnsOf,
 	denseDesign,
@@ -50,11 +51,7 @@ function probingOptions(core: Core) {
 			.describe(
 				"Rows that follow each other with one value here are one example, by their mean; e.g. document",
 			),
-		top: z
-			.preprocess(
-				(given) => (typeof given === "string" ? given.split(",").map(Number) : given),
-				z.array(z.int().min(1)).min(1),
-			)
+		top: numberList(core, z.int().min(1))
 			.default([1, 2, 5, 20])
 			.meta({ hint: "N,..." })
 			.describe("How many latents a probe may see"),

@@ -12,9 +12,9 @@ export default definePlugin({
 	contributes: (core) => [transformerSource(core)],
 });
 
-function transformerOptions({ z, textOptions, partOption }: Core) {
+function transformerOptions({ z, textOptions, modelOption, batchTokensOption, partOption }: Core) {
 	return z.object({
-		model: z.string().describe("Folder in Hugging Face's layout, or a Hub id such as openai-community/gpt2"),
+		model: modelOption,
 		hook_point: z
 			.array(z.string())
 			.min(1)
@@ -33,12 +33,7 @@ function transformerOptions({ z, textOptions, partOption }: Core) {
 			.default(false)
 			.describe("The model sees special tokens (BOS, EOS, padding), but they give no rows"),
 		dtype: z.enum(["float32", "float16"]).default("float32").describe("Numbers of the stream"),
-		batch_tokens: z
-			.int()
-			.min(1)
-			.max(1_000_000)
-			.optional()
-			.describe("Tokens that the device works on at a time"),
+		batch_tokens: batchTokensOption,
 		limit: z.int().min(0).optional().describe("Stop after this many rows"),
 		epochs: z
 			.int()

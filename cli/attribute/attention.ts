@@ -1,24 +1,26 @@
 /** `sae attribute attention SAE`: heads and source positions that latents get their activations from. */
-import { Field, Float32, type RecordBatch, Schema, Uint32, Utf8, vectorFromArray } from "apache-arrow";
+import { Field, Float32, type RecordBatch, type Schema, Uint32, Utf8, vectorFromArray } from "apache-arrow";
 import { z } from "zod";
 import { vectorData, vectorField } from "../../core/arrow/activations.ts";
 import { makeBatch } from "../../core/arrow/batch.ts";
 import { usageError } from "../../core/errors.ts";
 import type { PassTokens, TextTokenizer, Transformer } from "../../core/model/index.ts";
+import { skipOption } from "../../core/model/options.ts";
 import { textOptions } from "../../core/model/text/input.ts";
 import type { Context } from "../../core/plugin.ts";
 import type { SaeRuntime } from "../../core/runtime.ts";
-import { META, type RecordStream, STREAM_VERSION } from "../../core/stream.ts";
+import { each, type RecordStream } from "../../core/stream.ts";
 import { defineVerb } from "../command.ts";
 import { outputOptions, writeOutput } from "../output.ts";
 import { checkLatents, latentOptions } from "./options.ts";
+import { schemaOf } from "./stream.ts";
 
 const options = z.object({
 	...latentOptions,
 	latent: z.array(z.int().min(0)).min(1).describe("The latent; repeated for several"),
 	top: z.int().min(1).default(3).describe("Places of the text, those where the latent is most active"),
 	...textOptions,
-	skip: z.int().min(0).default(0).describe("Tokens to pass over first, in whole contexts"),
+	skip: skipOption,
 	limit: z.int().min(1).default(4096).describe("Tokens to look at at most"),
 	...outputOptions,
 });
@@ -159,7 +161,7 @@ function sourceRows(
 	];
 }
 
-function attributionSchema(heads: number, { model }: Options, { command }: Context): Schema {
+function attributionSchema(heads: number, { model }: Options, context: Context): Schema {
 	const whole = (name: string) => new Field(name, new Uint32(), false);
 	const float = (name: string) => new Field(name, new Float32(), false);
 	const words = (name: string) => new Field(name, new Utf8(), true);
@@ -174,15 +176,5 @@ function attributionSchema(heads: number, { model }: Options, { command }: Conte
 		float("attribution"),
 		vectorField("heads", heads, "float32"),
 	];
-	const metadata = {
-		[META.kind]: "metrics",
-		[META.version]: STREAM_VERSION,
-		[META.model]: model,
-		[META.command]: command,
-	};
-	return new Schema(fields, new Map(Object.entries(metadata)));
-}
-
-async function* each(batches: readonly RecordBatch[]): AsyncGenerator<RecordBatch> {
-	yield* batches;
+	return schemaOf("metrics", fields, model, context);
 }

@@ -4,7 +4,7 @@ import {
 	Float32,
 	List,
 	type RecordBatch,
-	Schema,
+	type Schema,
 	Struct,
 	Uint32,
 	Utf8,
@@ -13,10 +13,11 @@ import {
 import { z } from "zod";
 import { makeBatch } from "../../core/arrow/batch.ts";
 import type { Context } from "../../core/plugin.ts";
-import { META, type RecordStream, STREAM_VERSION } from "../../core/stream.ts";
+import { each, type RecordStream } from "../../core/stream.ts";
 import { defineVerb } from "../command.ts";
 import { outputOptions, writeOutput } from "../output.ts";
 import { checkLatents, latentOptions } from "./options.ts";
+import { schemaOf } from "./stream.ts";
 
 const options = z.object({
 	...latentOptions,
@@ -87,7 +88,7 @@ async function attributed(options: Options, context: Context): Promise<RecordStr
 	return { schema, batches: each(batches) };
 }
 
-function featuresSchema({ model }: Options, { command }: Context): Schema {
+function featuresSchema({ model }: Options, context: Context): Schema {
 	const token = new Struct<{ token: Uint32; text: Utf8; logit: Float32 }>([
 		new Field("token", new Uint32(), false),
 		new Field("text", new Utf8(), true),
@@ -99,15 +100,5 @@ function featuresSchema({ model }: Options, { command }: Context): Schema {
 		new Field("top_logits", list, false),
 		new Field("bottom_logits", list, false),
 	];
-	const metadata = {
-		[META.kind]: "features",
-		[META.version]: STREAM_VERSION,
-		[META.model]: model,
-		[META.command]: command,
-	};
-	return new Schema(fields, new Map(Object.entries(metadata)));
-}
-
-async function* each(batches: readonly RecordBatch[]): AsyncGenerator<RecordBatch> {
-	yield* batches;
+	return schemaOf("features", fields, model, context);
 }

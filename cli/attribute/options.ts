@@ -1,12 +1,13 @@
 /** What verbs that look at latents of an SAE in a model take. */
 import { z } from "zod";
 import { usageError } from "../../core/errors.ts";
+import { modelOption } from "../../core/model/options.ts";
 import type { SaeModel } from "../../core/sae.ts";
 import { saeOptions } from "../sae.ts";
 
 export const latentOptions = {
 	sae: saeOptions.sae,
-	model: z.string().describe("Folder in Hugging Face's layout, or a Hub id such as openai-community/gpt2"),
+	model: modelOption,
 	hook_point: z
 		.string()
 		.optional()

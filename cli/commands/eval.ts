@@ -3,7 +3,7 @@ import { z } from "zod";
 import { usageError } from "../../core/errors.ts";
 import type { Context, EvaluatorContribution, MetricRow } from "../../core/plugin.ts";
 import type { ContributionOf } from "../../core/registry.ts";
-import { META } from "../../core/stream.ts";
+import { each, META } from "../../core/stream.ts";
 import { definePluginVerb } from "../command.ts";
 import { openInput } from "../input.ts";
 import { formatOf, outputOptions, writeOutput } from "../output.ts";
@@ -34,7 +34,7 @@ export default definePluginVerb({
 		const results = await resultsOf(contribution, options, chosen.options, context);
 		const rows = formatOf(options) === "table" && isWide(results) ? sideways(results) : results;
 		const schema = tableSchema(columnTypes(rows), "metrics", { [META.command]: context.command });
-		await writeOutput({ schema, batches: once(tableBatch(schema, rows)) }, options, context);
+		await writeOutput({ schema, batches: each([tableBatch(schema, rows)]) }, options, context);
 	},
 });
 
@@ -82,8 +82,4 @@ function sideways(rows: readonly MetricRow[]): MetricRow[] {
 		figure,
 		...Object.fromEntries(rows.map((row, i) => [nameOf(row, i), row[figure] ?? null])),
 	}));
-}
-
-async function* once<T>(value: T): AsyncGenerator<T> {
-	yield value;
 }

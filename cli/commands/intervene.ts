@@ -2,6 +2,7 @@
 import { z } from "zod";
 import { usageError } from "../../core/errors.ts";
 import { type GivenEdit, parseEdit } from "../../core/model/edits.ts";
+import { hookPointsOption, modelOption, skipOption } from "../../core/model/options.ts";
 import { textOptions } from "../../core/model/text/input.ts";
 import { defineVerb } from "../command.ts";
 import { outputOptions, writeOutput } from "../output.ts";
@@ -13,14 +14,8 @@ const editOption = (what: string, form: string) =>
 
 const interventionOptions = z.object({
 	sae: z.array(z.string()).min(1).describe("SAEs, each at a hook point of its own"),
-	model: z.string().describe("Folder in Hugging Face's layout, or a Hub id such as openai-community/gpt2"),
-	hook_point: z
-		.array(z.string())
-		.optional()
-		.meta({ hint: "NAME" })
-		.describe(
-			"Where each SAE belongs, in their order; by default what it was trained on. FROM:TO for transcoders",
-		),
+	model: modelOption,
+	hook_point: hookPointsOption,
 	error: z
 		.enum(["keep", "drop"])
 		.default("keep")
@@ -46,7 +41,7 @@ const interventionOptions = z.object({
 	seed: z.int().min(0).default(0).describe("Seed of what is drawn; the same gives the same text"),
 	per_token: z.boolean().default(false).describe("A row for every token instead of means"),
 	...textOptions,
-	skip: z.int().min(0).default(0).describe("Tokens to pass over first, in whole contexts"),
+	skip: skipOption,
 	limit: z.int().min(2).default(4096).describe("Tokens of --text or --tokens to run at most"),
 	...outputOptions,
 });

@@ -2,13 +2,12 @@
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { z } from "zod";
-import { columnNames } from "../../core/columns.ts";
 import { usageError } from "../../core/errors.ts";
 import type { TrainerContribution } from "../../core/plugin.ts";
 import { META } from "../../core/stream.ts";
 import { TRAINER } from "../../core/train-saes.ts";
 import { defineVerb } from "../command.ts";
-import { evaluationOption, inputOption } from "../input.ts";
+import { columnOptions, evaluationOption, inputOption } from "../input.ts";
 import { outputOptions, withOutput } from "../output.ts";
 import { findContribution } from "../plugins.ts";
 import { EXPANSION } from "../sae-spec.ts";
@@ -64,14 +63,7 @@ export default defineVerb({
 			.optional()
 			.meta({ hint: "BYTES" })
 			.describe("Device memory to fill, e.g. 16G; by default most of what seems to be free"),
-		column: columnNames
-			.optional()
-			.meta({ hint: "NAME,..." })
-			.describe("Columns of vectors to train on, side by side; by default `activation` or the only one"),
-		target: columnNames
-			.optional()
-			.meta({ hint: "NAME,..." })
-			.describe("Columns to reconstruct, of architectures whose targets may be others than the inputs"),
+		...columnOptions,
 		eval: evaluationOption,
 		resume: z.boolean().default(false).describe("Go on with the sweep in --out"),
 		overwrite: z.boolean().default(false).describe("Start over where --out already holds a sweep"),

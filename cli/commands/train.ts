@@ -4,11 +4,11 @@ import { join } from "node:path";
 import { DataType, type Schema } from "apache-arrow";
 import { z } from "zod";
 import { findVectorField } from "../../core/arrow/vectors.ts";
-import { columnNames, LAYER_COLUMN } from "../../core/columns.ts";
+import { LAYER_COLUMN } from "../../core/columns.ts";
 import { usageError } from "../../core/errors.ts";
 import { TRAINER } from "../../core/train-saes.ts";
 import { definePluginVerb } from "../command.ts";
-import { evaluationOption, inputOption, openInput } from "../input.ts";
+import { columnOptions, evaluationOption, inputOption, openInput } from "../input.ts";
 import { findContribution } from "../plugins.ts";
 import { EXPANSION } from "../sae-spec.ts";
 
@@ -53,14 +53,7 @@ export default definePluginVerb({
 			.default([])
 			.meta({ hint: "SPEC" })
 			.describe("An SAE of several on one stream, e.g. topk:k=16,d-sae=8192"),
-		column: columnNames
-			.optional()
-			.meta({ hint: "NAME,..." })
-			.describe("Columns of vectors to train on, side by side; by default `activation` or the only one"),
-		target: columnNames
-			.optional()
-			.meta({ hint: "NAME,..." })
-			.describe("Columns to reconstruct, of architectures whose targets may be others than the inputs"),
+		...columnOptions,
 		per_layer: z
 			.boolean()
 			.default(false)

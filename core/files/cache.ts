@@ -2,7 +2,12 @@
 import { homedir } from "node:os";
 import { join } from "node:path";
 
-/** A place in the user's cache that is saeflow's own. */
+/** The user's cache, which other programs use too. */
+export function cacheHome(): string {
+	return process.env.XDG_CACHE_HOME || join(homedir(), ".cache");
+}
+
+/** A place in it that is saeflow's own. */
 export function cachePath(...parts: string[]): string {
-	return join(process.env.XDG_CACHE_HOME || join(homedir(), ".cache"), "saeflow", ...parts);
+	return join(cacheHome(), "saeflow", ...parts);
 }

@@ -2,6 +2,7 @@
 import { createGPUInstance } from "bun-webgpu";
 import type { GpuProvider, OpenDevice } from "../../kernels/gpu.ts";
 import { EXIT, SaeError, usageError } from "../errors.ts";
+import { allLimits, backendOf } from "./adapter.ts";
 import { holdingBuffers } from "./held-buffers.ts";
 import {
 	hasSwiftShader,
@@ -10,12 +11,6 @@ import {
 	useDriver,
 	useSwiftShader,
 } from "./software-vulkan.ts";
-
-const BACKENDS: Partial<Record<NodeJS.Platform, string>> = {
-	linux: "Vulkan",
-	darwin: "Metal",
-	win32: "D3D12",
-};
 
 const SOFTWARE = /llvmpipe|lavapipe|swiftshader|basic render/i;
 
@@ -45,7 +40,7 @@ interface Found {
 }
 
 async function open(): Promise<OpenDevice> {
-	const backend = BACKENDS[process.platform] ?? "Vulkan";
+	const backend = backendOf(process.platform);
 	const { gpu, adapter } = process.platform === "linux" ? await findVulkan() : await findNative(backend);
 	const info = {
 		provider: "bun-webgpu",
@@ -149,14 +144,4 @@ function isSoftware(adapter: GPUAdapter): boolean {
 function isOutdatedMesa(adapter: GPUAdapter): boolean {
 	const version = /llvmpipe.*Mesa (\d+)\./.exec(adapter.info.description)?.[1];
 	return version !== undefined && Number(version) < OLDEST_MESA;
-}
-
-/** Every limit the adapter has: bun-webgpu fills omitted ones with defaults that its own Dawn may refuse. */
-function allLimits(adapter: GPUAdapter): Record<string, number> {
-	const limits: Record<string, number> = {};
-	for (const name in adapter.limits) {
-		const value = adapter.limits[name as keyof GPUSupportedLimits];
-		if (typeof value === "number" && name !== "maxInterStageShaderComponents") limits[name] = value;
-	}
-	return limits;
 }

@@ -9,9 +9,9 @@ import { Gpu, GpuError, type GpuInfo, type OpenDevice } from "../../kernels/gpu.
 import { denseProduct, STAGED_TILES, type Tile, type Tiles, tileGroups } from "../../kernels/matmul.ts";
 import { profile } from "../../kernels/profile.ts";
 import { dispatch } from "../../kernels/program.ts";
-import { usageError } from "../errors.ts";
 import { writeAtomically } from "../files/atomic.ts";
 import { cachePath } from "../files/cache.ts";
+import { isOn } from "./switches.ts";
 
 interface Log {
 	info?(message: string): void;
@@ -36,7 +36,8 @@ type Choices = z.infer<typeof Choices>;
 
 /** The device with its tiles. Software drivers and devices without a clock keep the defaults. */
 export async function tuned(opened: OpenDevice, log?: Log, trial = TRIAL): Promise<OpenDevice> {
-	if (opened.info.software || !wanted() || !opened.device.features.has("timestamp-query")) return opened;
+	if (opened.info.software || !isOn("SAE_TUNE") || !opened.device.features.has("timestamp-query"))
+		return opened;
 	const path = cachePath("tiles.json");
 	const kept = await read(path);
 	const key = keyOf(opened.info, trial);
@@ -55,13 +56,6 @@ export async function tuned(opened: OpenDevice, log?: Log, trial = TRIAL): Promi
 	};
 	await write(path, { ...kept, [key]: found });
 	return { ...opened, tiles: tilesOf(found) };
-}
-
-function wanted(): boolean {
-	const { SAE_TUNE: tune } = process.env;
-	if (tune === undefined || tune === "" || tune === "on") return true;
-	if (tune === "off") return false;
-	throw usageError(`SAE_TUNE=${tune}: must be on or off`);
 }
 
 /** What a choice depends on: the kernels tried, the program that compiles them, and the device. */

@@ -3,10 +3,13 @@
  * is installed and finds a GPU that has them.
  */
 import { existsSync } from "node:fs";
-import { dirname, join } from "node:path";
+import { join } from "node:path";
 import type { GpuInfo, GpuProvider, OpenDevice } from "../../kernels/gpu.ts";
 import { SUBGROUP, TENSOR_TILE, tensorProduct } from "../../kernels/tensor-product.ts";
-import { EXIT, SaeError, usageError } from "../errors.ts";
+import { EXIT, SaeError } from "../errors.ts";
+import { modulesAbove } from "../files/node-modules.ts";
+import { allLimits, backendOf } from "./adapter.ts";
+import { isOn } from "./switches.ts";
 
 interface WebgpuPackage {
 	create(flags: string[]): GPU;
@@ -64,7 +67,7 @@ export async function openTensorCores(): Promise<OpenDevice | undefined> {
 	const { vendor, device: name, description } = adapter.info;
 	const info: GpuInfo = {
 		provider: boundsChecked() ? "webgpu" : "webgpu, bounds unchecked",
-		backend: process.platform === "darwin" ? "Metal" : process.platform === "win32" ? "D3D12" : "Vulkan",
+		backend: backendOf(process.platform),
 		vendor,
 		device: name,
 		description,
@@ -80,14 +83,10 @@ export async function openTensorCores(): Promise<OpenDevice | undefined> {
  */
 function moduleOf(): string | undefined {
 	// A single binary has no packages of its own.
-	for (const start of [import.meta.dir, process.cwd()]) {
-		for (let folder = start; ; folder = dirname(folder)) {
-			const path = join(folder, "node_modules", "webgpu", "index.js");
-			if (existsSync(path)) return path;
-			if (folder === dirname(folder)) break;
-		}
-	}
-	return undefined;
+	return [import.meta.dir, process.cwd()]
+		.flatMap(modulesAbove)
+		.map((modules) => join(modules, "webgpu", "index.js"))
+		.find((path) => existsSync(path));
 }
 
 function hasMatrices(adapter: GPUAdapter): boolean {
@@ -101,17 +100,5 @@ function hasMatrices(adapter: GPUAdapter): boolean {
 
 /** Whether the device checks every index of every kernel, as it does unless SAE_GPU_CHECKS=off. */
 function boundsChecked(): boolean {
-	const { SAE_GPU_CHECKS: checks } = process.env;
-	if (checks === undefined || checks === "" || checks === "on") return true;
-	if (checks === "off") return false;
-	throw usageError(`SAE_GPU_CHECKS=${checks}: must be on or off`);
-}
-
-function allLimits(adapter: GPUAdapter): Record<string, number> {
-	const limits: Record<string, number> = {};
-	for (const name in adapter.limits) {
-		const value = adapter.limits[name as keyof GPUSupportedLimits];
-		if (typeof value === "number") limits[name] = value;
-	}
-	return limits;
+	return isOn("SAE_GPU_CHECKS");
 }

@@ -1,8 +1,8 @@
 /** Finds a model: a folder on disk, or a repository of the Hugging Face Hub, which is cached. */
 import { readdir, readFile, stat } from "node:fs/promises";
-import { homedir } from "node:os";
 import { dirname, join } from "node:path";
 import { SaeError } from "../errors.ts";
+import { cacheHome } from "../files/cache.ts";
 import { readJson } from "./config.ts";
 
 const HUB_ID = /^\w[\w.-]*\/\w[\w.-]*$/;
@@ -41,8 +41,8 @@ async function cached(name: string): Promise<string | undefined> {
 }
 
 function cacheFolder(): string {
-	const { HF_HUB_CACHE, HF_HOME, XDG_CACHE_HOME } = process.env;
-	const home = HF_HOME || join(XDG_CACHE_HOME || join(homedir(), ".cache"), "huggingface");
+	const { HF_HUB_CACHE, HF_HOME } = process.env;
+	const home = HF_HOME || join(cacheHome(), "huggingface");
 	return HF_HUB_CACHE || join(home, "hub");
 }
 

@@ -31,6 +31,7 @@ export {
 } from "./losses.ts";
 export { type OpenTransformerOptions, openTransformer } from "./open.ts";
 export { type OpenedSae, openSaesIn } from "./open-saes.ts";
+export { batchTokensOption, hookPointsOption, modelOption, skipOption } from "./options.ts";
 export type * from "./spec.ts";
 export {
 	checkApart,

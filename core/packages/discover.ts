@@ -2,6 +2,7 @@
 import { readdir, stat } from "node:fs/promises";
 import { basename, dirname, isAbsolute, join, resolve } from "node:path";
 import { isSaeError, usageError } from "../errors.ts";
+import { modulesAbove } from "../files/node-modules.ts";
 import type { PluginEntry } from "../registry.ts";
 import { readPackage } from "./manifest.ts";
 
@@ -67,12 +68,7 @@ async function find(name: string, folder: string): Promise<string | undefined> {
 
 /** The node_modules to look in, the nearest first. */
 function searched(folder: string): string[] {
-	const folders = [resolve(folder)];
-	while (dirname(folders.at(-1)!) !== folders.at(-1)) folders.push(dirname(folders.at(-1)!));
-	const above = folders
-		.filter((one) => basename(one) !== "node_modules")
-		.map((one) => join(one, "node_modules"));
-	return [...new Set([...above, ...beside()])];
+	return [...new Set([...modulesAbove(folder), ...beside()])];
 }
 
 /** Where packages installed together with saeflow lie: its own node_modules, or that beside a single binary. */

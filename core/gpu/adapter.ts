@@ -1,0 +1,22 @@
+/** What every provider asks of the platform and of an adapter. */
+
+const BACKENDS: Partial<Record<NodeJS.Platform, string>> = {
+	linux: "Vulkan",
+	darwin: "Metal",
+	win32: "D3D12",
+};
+
+/** The graphics interface that Dawn computes through on a platform. */
+export function backendOf(platform: NodeJS.Platform): string {
+	return BACKENDS[platform] ?? "Vulkan";
+}
+
+/** Every limit the adapter has: bun-webgpu fills omitted ones with defaults that its own Dawn may refuse. */
+export function allLimits(adapter: GPUAdapter): Record<string, number> {
+	const limits: Record<string, number> = {};
+	for (const name in adapter.limits) {
+		const value = adapter.limits[name as keyof GPUSupportedLimits];
+		if (typeof value === "number" && name !== "maxInterStageShaderComponents") limits[name] = value;
+	}
+	return limits;
+}

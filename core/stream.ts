@@ -28,6 +28,12 @@ export const META = {
 	rows: "sae.rows",
 	/** Which part of a source the rows are, as `3/8`, when they are not all. */
 	part: "sae.part",
+	/** The SAE that the latents are of. */
+	sae: "sae.sae",
+	/** How many rows the statistics of a features stream are over. */
+	seen: "sae.seen",
+	/** How co-occurrence was counted, and how far off it may be, in words. */
+	cooccurrence: "sae.cooccurrence",
 	/** Batch metadata: the row number, in the producer's order, of the batch's first row. */
 	cursor: "sae.cursor",
 	/** Batch metadata: seed of the shuffle that set the order, when there was one. */

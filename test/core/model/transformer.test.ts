@@ -3,7 +3,7 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { existsSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { join, relative } from "node:path";
 import { toUint32 } from "../../../core/files/dtype.ts";
 import { openSafetensors, readFloat32 } from "../../../core/files/safetensors.ts";
 import { type Gpu, openGpu } from "../../../core/gpu/device.ts";
@@ -237,28 +237,32 @@ test("the demo's model agrees with transformers", async () => {
 	model.close();
 });
 
+const MODELS = join(import.meta.dir, "../../fixtures/models");
 const DATA = join(import.meta.dir, "../../../../shared/data");
 
-/** Where the development data are: models that transformers ran, with every module's output. */
-const FIXTURES = existsSync(DATA)
-	? [
-			["tiny-lm", "parity.safetensors"],
-			["tiny-lm", "parity-inner.safetensors"],
-			["families/gpt_neox", "parity.safetensors"],
-			["families/llama", "parity.safetensors"],
-		]
-	: [];
+/** Models that transformers ran, with modules' outputs; those of the development data where these are. */
+const FIXTURES = [
+	...["gpt2", "gpt_neox", "llama", "qwen2", "gemma2"].map((name) => [join(MODELS, name), "parity"]),
+	...(existsSync(DATA)
+		? [
+				[join(DATA, "tiny-lm"), "parity"],
+				[join(DATA, "tiny-lm"), "parity-inner"],
+				[join(DATA, "families/gpt_neox"), "parity"],
+				[join(DATA, "families/llama"), "parity"],
+			]
+		: []),
+] as [string, string][];
 
-for (const [name, parity] of FIXTURES as [string, string][]) {
-	test(`${name} agrees with transformers, ${parity}`, async () => {
-		const { file, values: tokens, shape } = await ids(join(DATA, name, parity), "input_ids");
-		const spec = await readModelSpec(join(DATA, name));
-		const model = await Transformer.open(gpu, join(DATA, name));
+for (const [path, parity] of FIXTURES) {
+	test(`${relative(import.meta.dir, path)} agrees with transformers, ${parity}`, async () => {
+		const { file, values: tokens, shape } = await ids(join(path, `${parity}.safetensors`), "input_ids");
+		const spec = await readModelSpec(path);
+		const model = await Transformer.open(gpu, path);
 		const batch = { tokens, sequences: Array.from({ length: shape[0]! }, () => ({ length: shape[1]! })) };
 		const found = await everything(model, batch);
 		model.close();
 		// The float64 reference must agree too, or agreeing with it would say nothing.
-		const checked = name.startsWith("families") ? await referenceOf(name, spec, batch) : undefined;
+		const checked = path.endsWith("tiny-lm") ? undefined : await referenceOf(path, spec, batch);
 		for (const stored of file.tensors.keys()) {
 			if (stored === "input_ids") continue;
 			const point = pointOf(spec, stored);
@@ -276,8 +280,8 @@ function pointOf(spec: Awaited<ReturnType<typeof readModelSpec>>, stored: string
 	return Number(hidden) < spec.layers.length ? `blocks.${hidden}.hook_resid_pre` : "ln_final.out";
 }
 
-async function referenceOf(name: string, spec: Awaited<ReturnType<typeof readModelSpec>>, batch: TokenBatch) {
-	const file = await openSafetensors(join(DATA, name, "model.safetensors"));
+async function referenceOf(path: string, spec: Awaited<ReturnType<typeof readModelSpec>>, batch: TokenBatch) {
+	const file = await openSafetensors(join(path, "model.safetensors"));
 	const tensors: Record<string, Tensors[string]> = {};
 	for (const { name: tensor, shape } of file.tensors.values()) {
 		tensors[tensor] = { shape, data: await readFloat32(file, tensor) };

@@ -13,7 +13,7 @@ import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { openGpu } from "../core/gpu/device.ts";
 import { readModelSpec } from "../core/model/index.ts";
-import { Transformer } from "../core/model/transformer.ts";
+import { openTransformer } from "../core/model/open.ts";
 import { randomWeights, writeModel } from "../test/reference/random-model.ts";
 
 const { values } = parseArgs({
@@ -83,7 +83,7 @@ async function harvest(
 	const gpu = await openGpu();
 	const { vocab } = await readModelSpec(folder);
 	const sizes = { rows: batch, context, layers: layer + 1, head: false };
-	const model = await Transformer.open(gpu, folder, sizes);
+	const model = await openTransformer(folder, { gpu, ...sizes });
 	const sequences = Array.from({ length: Math.floor(batch / context) }, () => ({ length: context }));
 	const rows = sequences.length * context;
 	// The same in harvest.py.

@@ -5,27 +5,9 @@ import { promisify } from "node:util";
 import { createGunzip, createInflateRaw } from "node:zlib";
 import { SaeError } from "../errors.ts";
 import { MAX_CALL_BYTES } from "./atomic.ts";
+import { type Bytes, readFully } from "./readable.ts";
 
-export interface Bytes {
-	/** For messages: the path, or the path and the part. */
-	readonly name: string;
-	readonly size: number;
-	/** `length` bytes from `offset`; fewer where the end comes first. */
-	readAt(offset: number, length: number): Promise<Uint8Array>;
-	close(): Promise<void>;
-}
-
-/** Exactly `length` bytes, or an error that the file is cut off. */
-export async function readFully(bytes: Bytes, offset: number, length: number): Promise<Uint8Array> {
-	// A damaged header must not make us allocate what cannot be there.
-	const piece = offset + length <= bytes.size ? await bytes.readAt(offset, length) : new Uint8Array(0);
-	if (piece.length < length) {
-		throw new SaeError(
-			`${bytes.name}: is cut off (${offset + length} bytes are needed, ${bytes.size} are there); copy or make it again`,
-		);
-	}
-	return piece;
-}
+export { type Bytes, readFully };
 
 // Plain descriptors rather than FileHandles: Bun ends the process over a FileHandle that is collected unclosed, as
 // one may be when a stream is opened and then not read.

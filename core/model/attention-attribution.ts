@@ -5,10 +5,10 @@
  */
 import { SaeError } from "../errors.ts";
 import type { SaeModel } from "../sae.ts";
+import { openWeights } from "./folder.ts";
 import type { HookPoint } from "./hooks.ts";
 import type { ModelSpec } from "./spec.ts";
 import type { TokenBatch, Transformer } from "./transformer.ts";
-import { Weights } from "./weights.ts";
 
 /** Queries, keys and values of a pass, row by row. */
 export interface AttentionRows {
@@ -44,7 +44,7 @@ export async function attentionDirections(
 			`${point.name}: attention is attributed for SAEs on attn.hook_z, attn.out, or hook_attn_out where no norm follows it`,
 		);
 	}
-	const weights = await Weights.open(folder, spec);
+	const weights = await openWeights(folder, spec);
 	try {
 		const W_O = await weights.rows(layer.o);
 		return columns.map((column) => {

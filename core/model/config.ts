@@ -1,5 +1,4 @@
-/** Reads a model's config.json and describes the model. */
-import { join } from "node:path";
+/** From a config.json to the description of its model. */
 import { z } from "zod";
 import { SaeError } from "../errors.ts";
 import { gemma2 } from "./families/gemma2.ts";
@@ -18,13 +17,11 @@ const FAMILIES: Readonly<Record<string, Family>> = {
 	gemma2,
 };
 
-/** The description of the model in a folder. @throws SaeError that names the file and the field. */
-export async function readModelSpec(folder: string): Promise<ModelSpec> {
-	const path = join(folder, "config.json");
-	return describeModel(await readJson(path), path);
-}
-
-/** As {@link readModelSpec}, of a config that was read; `path` stands for it in messages. */
+/**
+ * The description of the model of a config. `path` stands for it in messages.
+ *
+ * @throws SaeError that names the path and the field.
+ */
 export function describeModel(config: unknown, path: string): ModelSpec {
 	const type = z.object({ model_type: z.string() }).safeParse(config);
 	if (!type.success) throw new SaeError(`${path}: model_type is missing; this is no language model's config`);
@@ -47,16 +44,5 @@ export function describeModel(config: unknown, path: string): ModelSpec {
 		}
 		if (error instanceof SaeError) throw new SaeError(`${path}: ${error.message}`);
 		throw error;
-	}
-}
-
-/** A JSON file's content. */
-export async function readJson(path: string): Promise<unknown> {
-	const file = Bun.file(path);
-	if (!(await file.exists())) throw new SaeError(`${path}: there is no such file`);
-	try {
-		return await file.json();
-	} catch {
-		throw new SaeError(`${path}: is not sound JSON`);
 	}
 }

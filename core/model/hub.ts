@@ -3,7 +3,7 @@ import { readdir, readFile, stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { SaeError } from "../errors.ts";
 import { cacheHome } from "../files/cache.ts";
-import { readJson } from "./config.ts";
+import { readJson } from "./folder.ts";
 
 const HUB_ID = /^\w[\w.-]*\/\w[\w.-]*$/;
 const WEIGHTS = "model.safetensors";

@@ -7,8 +7,8 @@ export {
 	attributeAttention,
 	readAttention,
 } from "./attention-attribution.ts";
-export { readModelSpec } from "./config.ts";
 export { editCodes, type GivenEdit, type LatentEdit, parseEdit } from "./edits.ts";
+export { openTokenizer, readModelSpec, tokenizerIfAny } from "./folder.ts";
 export { drawToken, type GenerateOptions, generate, type PositionChange } from "./generate.ts";
 export type { LogitHead, Logits } from "./head.ts";
 export { expandLayers, findHookPoint, type HookPoint, hookPoints } from "./hooks.ts";
@@ -45,7 +45,7 @@ export {
 } from "./splice.ts";
 export type { Context as TextContext } from "./text/contexts.ts";
 export { openText, type TextInput, type TextOptions, textOptions } from "./text/input.ts";
-export { openTokenizer, type TextTokenizer, tokenizerIfAny } from "./tokenizer.ts";
+export type { TextTokenizer } from "./tokenizer.ts";
 export type {
 	HookHandler,
 	HookValue,

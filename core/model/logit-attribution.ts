@@ -7,11 +7,12 @@ import type { Gpu } from "../../kernels/gpu.ts";
 import { roundUp, TILE, unpadRows } from "../../kernels/layout.ts";
 import { submit } from "../../kernels/program.ts";
 import { SaeError } from "../errors.ts";
+import { openWeights } from "./folder.ts";
 import { LogitHead } from "./head.ts";
 import type { HookPoint } from "./hooks.ts";
 import { Products, type Rows, type Step } from "./product.ts";
 import type { Layer, Linear, ModelSpec, Norm } from "./spec.ts";
-import { strideOf, Weights } from "./weights.ts";
+import { strideOf, type Weights } from "./weights.ts";
 
 /** Directions that are worked on at a time. */
 const CHUNK = 1024;
@@ -49,7 +50,7 @@ export async function openLogitAttribution(
 	point: HookPoint,
 ): Promise<LogitAttribution> {
 	const route = routeOf(spec, point);
-	const weights = await Weights.open(folder, spec);
+	const weights = await openWeights(folder, spec);
 	try {
 		const linears = [...(route.linear ? [route.linear] : []), spec.unembed];
 		weights.check(linears, route.norms, spec.d_model);

@@ -1,5 +1,6 @@
 /** From a model's folder to one that runs on the GPU. */
 import type { Gpu } from "../gpu/device.ts";
+import { openWeights, readModelSpec } from "./folder.ts";
 import type { Transformer, TransformerOptions } from "./transformer.ts";
 
 export interface OpenTransformerOptions extends TransformerOptions {
@@ -24,10 +25,12 @@ export async function openTransformer(
 ): Promise<Transformer> {
 	// Loaded here, for most uses of this package need no GPU.
 	const { Transformer } = await import("./transformer.ts");
-	if (options.gpu) return Transformer.open(options.gpu, folder, options);
+	const spec = await readModelSpec(folder);
+	const weights = await openWeights(folder, spec);
+	if (options.gpu) return Transformer.open(options.gpu, spec, weights, options);
 	const { openGpu } = await import("../gpu/device.ts");
 	const gpu = await openGpu();
-	return Transformer.open(gpu, folder, options, () => gpu.close()).catch((error) => {
+	return Transformer.open(gpu, spec, weights, options, () => gpu.close()).catch((error) => {
 		gpu.close();
 		throw error;
 	});

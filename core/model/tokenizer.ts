@@ -1,9 +1,6 @@
-/** Text → token ids, by the tokenizer of a model's folder. */
-import { createHash } from "node:crypto";
-import { join } from "node:path";
+/** Text → token ids, by a tokenizer.json. Runs in a browser too. */
 import { z } from "zod";
 import { SaeError } from "../errors.ts";
-import { readJson } from "./config.ts";
 
 export interface TextTokenizer {
 	/** For a stream's metadata: the file, and a hash of its content. */
@@ -26,25 +23,26 @@ const Settings = z.object({
 	add_bos_token: z.boolean().nullish(),
 });
 
-/** The tokenizer of a folder that has one. */
-export async function tokenizerIfAny(folder: string): Promise<TextTokenizer | undefined> {
-	const there = await Bun.file(join(folder, "tokenizer.json")).exists();
-	return there ? openTokenizer(folder) : undefined;
+/** A JSON file's content; its path is for messages. */
+interface JsonFile {
+	readonly path: string;
+	readonly content: unknown;
 }
 
-/** @throws SaeError that names the file when it is missing or can't be used. */
-export async function openTokenizer(folder: string): Promise<TextTokenizer> {
-	const path = join(folder, "tokenizer.json");
-	if (!(await Bun.file(path).exists())) {
-		throw new SaeError(`${path}: there is no such file; token ids ready made need none (--tokens)`);
-	}
-	const content = await readJson(path);
-	const settingsPath = join(folder, "tokenizer_config.json");
-	const raw = (await Bun.file(settingsPath).exists()) ? await readJson(settingsPath) : {};
-	const settings = Settings.safeParse(raw);
+/**
+ * The tokenizer of `tokenizer.json` and `tokenizer_config.json`.
+ *
+ * @throws SaeError that names the file when it can't be used.
+ */
+export async function makeTokenizer(
+	{ path, content }: JsonFile,
+	settingsFile: JsonFile,
+	identity: string,
+): Promise<TextTokenizer> {
+	const settings = Settings.safeParse(settingsFile.content);
 	if (!settings.success) {
 		const { path: field, message } = settings.error.issues[0]!;
-		throw new SaeError(`${settingsPath}: ${field.join(".")}: ${message}`);
+		throw new SaeError(`${settingsFile.path}: ${field.join(".")}: ${message}`);
 	}
 	const { Tokenizer } = await import("@huggingface/tokenizers");
 	const attempt = <T>(work: () => T): T => {
@@ -54,7 +52,8 @@ export async function openTokenizer(folder: string): Promise<TextTokenizer> {
 			throw new SaeError(`${path}: this tokenizer can't be used (${(error as Error).message})`);
 		}
 	};
-	const tokenizer = attempt(() => new Tokenizer(content as object, raw as object));
+	const tokenizer = attempt(() => new Tokenizer(content as object, settingsFile.content as object));
+	keepWords(tokenizer);
 	const encode = (text: string, special: boolean) =>
 		attempt(() => tokenizer.encode(text, { add_special_tokens: special }).ids);
 	const idOf = (token: z.infer<typeof AddedToken> | null | undefined) => {
@@ -66,12 +65,33 @@ export async function openTokenizer(folder: string): Promise<TextTokenizer> {
 	const bos = idOf(settings.data.bos_token);
 	const special = [...tokenizer.get_added_tokens_decoder()].filter(([, token]) => token.special);
 	return {
-		identity: `${path} sha256:${createHash("sha256").update(JSON.stringify(content)).digest("hex").slice(0, 16)}`,
+		identity,
 		encode: (text) => Uint32Array.from(encode(text, false)),
 		decode: (ids) => attempt(() => tokenizer.decode([...ids], { skip_special_tokens: false })),
 		bos,
 		eos: idOf(settings.data.eos_token),
 		addsBos: bos !== undefined && (settings.data.add_bos_token === true || encode("a", true)[0] === bos),
 		special: new Set(special.map(([id]) => id)),
+	};
+}
+
+/** Words whose ids are kept, about 100 bytes each. */
+const KEPT_WORDS = 1 << 17;
+
+/**
+ * Gives a BPE model a plain cache of words. The library's own moves a word to the end whenever it is found, which takes
+ * as long as all else together. Libraries that have no such cache are left as they are.
+ */
+function keepWords(tokenizer: object): void {
+	const { model } = tokenizer as { model?: { cache?: unknown } };
+	if (model?.cache === undefined) return;
+	const words = new Map<string, unknown>();
+	model.cache = {
+		get: (word: string) => words.get(word),
+		put: (word: string, pieces: unknown) => {
+			if (words.size === KEPT_WORDS) words.clear();
+			words.set(word, pieces);
+		},
+		clear: () => words.clear(),
 	};
 }

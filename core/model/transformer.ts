@@ -6,14 +6,13 @@ import type { Gpu } from "../../kernels/gpu.ts";
 import { unpadRows } from "../../kernels/layout.ts";
 import { type Dispatch, submit } from "../../kernels/program.ts";
 import { SaeError } from "../errors.ts";
-import { readModelSpec } from "./config.ts";
 import type { LogitHead } from "./head.ts";
 import { type HookPoint, hookPoints, lastOf } from "./hooks.ts";
 import { embeddings, linearsOf, normsOf } from "./parts.ts";
 import type { Extent } from "./product.ts";
 import { type Inputs, type Item, type Program, ProgramBuilder } from "./program.ts";
 import type { ModelSpec } from "./spec.ts";
-import { Weights } from "./weights.ts";
+import type { Weights } from "./weights.ts";
 
 export interface TransformerOptions {
 	/** Rows of a pass at most; as many as suit the device unless given. */
@@ -89,18 +88,17 @@ export class Transformer {
 	}
 
 	/**
-	 * Loads a model from a folder in Hugging Face's layout.
+	 * Loads what is needed of a model's weights, and closes them.
 	 *
-	 * @throws SaeError for what can't be run or is missing, naming file and field; GpuError where memory is short.
+	 * @throws SaeError for tensors that are missing or of another shape; GpuError where memory is short.
 	 */
 	static async open(
 		gpu: Gpu,
-		folder: string,
+		spec: ModelSpec,
+		weights: Weights,
 		options: TransformerOptions = {},
 		afterClose = () => {},
 	): Promise<Transformer> {
-		const spec = await readModelSpec(folder);
-		const weights = await Weights.open(folder, spec);
 		try {
 			const layers = spec.layers.slice(0, options.layers);
 			const head = options.head ?? true;

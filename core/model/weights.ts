@@ -1,12 +1,9 @@
 /** Reads a checkpoint's tensors and puts them on the device, padded, in shards that fit its bindings. */
-import { readdir } from "node:fs/promises";
-import { join } from "node:path";
 import { type Gpu, GpuError } from "../../kernels/gpu.ts";
 import { roundUp, type Shard, TILE } from "../../kernels/layout.ts";
 import type { WeightFormat } from "../../kernels/model/unpack.ts";
 import { SaeError } from "../errors.ts";
 import { type Dtype, toFloat32, typedView } from "../files/dtype.ts";
-import { openTensorFile } from "../files/open.ts";
 import { elementCount, type TensorFile, type TensorInfo } from "../files/tensor-file.ts";
 import type { Linear, ModelSpec, Norm, Range } from "./spec.ts";
 
@@ -25,26 +22,15 @@ export interface DeviceMatrix {
 /** Weights at most in memory at a time, besides those on the device. */
 const READ_BYTES = 64 * 2 ** 20;
 
-const FILES = ["model.safetensors", "model.safetensors.index.json"];
-
 /** A checkpoint whose tensors are looked up by the names of a model's description. */
 export class Weights {
 	readonly #file: TensorFile;
 	readonly #spec: Pick<ModelSpec, "prefix" | "family">;
 
-	private constructor(file: TensorFile, spec: Pick<ModelSpec, "prefix" | "family">) {
+	/** `file` is closed with it. */
+	constructor(file: TensorFile, spec: Pick<ModelSpec, "prefix" | "family">) {
 		this.#file = file;
 		this.#spec = spec;
-	}
-
-	/** Opens `model.safetensors`, or the shards that `model.safetensors.index.json` names. */
-	static async open(folder: string, spec: Pick<ModelSpec, "prefix" | "family">): Promise<Weights> {
-		const names = await readdir(folder);
-		const found = FILES.find((name) => names.includes(name));
-		if (found) return new Weights(await openTensorFile(join(folder, found)), spec);
-		const pickle = names.find((name) => name.endsWith(".bin") || name.endsWith(".pt"));
-		const hint = pickle ? `; save ${pickle} as safetensors` : "";
-		throw new SaeError(`${folder}: has neither ${FILES.join(" nor ")}${hint}`);
 	}
 
 	/** Checks names, types and shapes of everything that a model needs, before any of it is read. */

@@ -2,8 +2,9 @@
 import { z } from "zod";
 import { usageError } from "../../errors.ts";
 import type { Part } from "../../part.ts";
+import { openTokenizer } from "../folder.ts";
 import type { ModelSpec } from "../spec.ts";
-import { openTokenizer, type TextTokenizer } from "../tokenizer.ts";
+import type { TextTokenizer } from "../tokenizer.ts";
 import { type Context, contextsOf, type Packing, windowsOf } from "./contexts.ts";
 import { readDocuments } from "./documents.ts";
 import { readTokenFiles } from "./token-files.ts";

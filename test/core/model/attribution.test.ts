@@ -12,7 +12,7 @@ import {
 import { describeModel } from "../../../core/model/config.ts";
 import { findHookPoint } from "../../../core/model/hooks.ts";
 import { extremeTokens, openLogitAttribution } from "../../../core/model/logit-attribution.ts";
-import { Transformer } from "../../../core/model/transformer.ts";
+import { openTransformer } from "../../../core/model/open.ts";
 import { randomStream, randomTensor, randomTopK } from "../../reference/models.ts";
 import { CONFIGS, randomWeights, writeModel } from "../../reference/random-model.ts";
 import { referencePass } from "../../reference/transformer.ts";
@@ -111,7 +111,7 @@ describe("attention's parts add up to the pre-activation, but for biases", () =>
 		const sae = randomTopK(point.width, 30, 3, 6);
 		const [direction] = await attentionDirections(path, spec, point, sae, [11]);
 		const layer = point.layer!;
-		const model = await Transformer.open(gpu, path, { layers: layer + 1, head: false });
+		const model = await openTransformer(path, { gpu, layers: layer + 1, head: false });
 		const batch = { tokens: Uint32Array.from(TOKENS), sequences: [{ length: TOKENS.length }] };
 		const rows = await readAttention(model, batch, layer);
 		model.close();

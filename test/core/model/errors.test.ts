@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { type Gpu, openGpu } from "../../../core/gpu/device.ts";
 import { describeModel } from "../../../core/model/config.ts";
 import { findModel, openTokenizer } from "../../../core/model/index.ts";
-import { Transformer } from "../../../core/model/transformer.ts";
+import { openTransformer } from "../../../core/model/open.ts";
 import { CONFIGS, randomWeights, writeModel } from "../../reference/random-model.ts";
 
 let gpu: Gpu;
@@ -64,7 +64,7 @@ describe("weights", () => {
 	const open = async (name: string, change: (tensors: Record<string, unknown>) => void) => {
 		const tensors = { ...randomWeights(config) };
 		change(tensors);
-		return Transformer.open(gpu, await writeModel(join(folder, name), config, tensors));
+		return openTransformer(await writeModel(join(folder, name), config, tensors), { gpu });
 	};
 	const q = "model.layers.1.self_attn.q_proj.weight";
 
@@ -85,14 +85,14 @@ describe("weights", () => {
 	test("a file that is cut off", async () => {
 		const path = await writeModel(join(folder, "cut"), config, randomWeights(config));
 		await truncate(join(path, "model.safetensors"), 9000);
-		await expect(Transformer.open(gpu, path)).rejects.toThrow("it is cut off or damaged");
+		await expect(openTransformer(path, { gpu })).rejects.toThrow("it is cut off or damaged");
 	});
 
 	test("none at all", async () => {
 		const path = await writeModel(join(folder, "none"), config, randomWeights(config));
 		await rm(join(path, "model.safetensors"));
 		await Bun.write(join(path, "pytorch_model.bin"), "");
-		await expect(Transformer.open(gpu, path)).rejects.toThrow("; save pytorch_model.bin as safetensors");
+		await expect(openTransformer(path, { gpu })).rejects.toThrow("; save pytorch_model.bin as safetensors");
 	});
 
 	test("names without the head's prefix are found", async () => {
@@ -101,7 +101,7 @@ describe("weights", () => {
 			tensor,
 		]);
 		const path = await writeModel(join(folder, "bare"), config, Object.fromEntries(tensors));
-		(await Transformer.open(gpu, path)).close();
+		(await openTransformer(path, { gpu })).close();
 	});
 
 	test("batches that the model can't take", async () => {

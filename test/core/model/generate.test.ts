@@ -12,8 +12,9 @@ import {
 	type PositionChange,
 } from "../../../core/model/generate.ts";
 import { finalRows } from "../../../core/model/losses.ts";
+import { openTransformer } from "../../../core/model/open.ts";
 import { placeSae, spliceHooks } from "../../../core/model/splice.ts";
-import { Transformer } from "../../../core/model/transformer.ts";
+import type { Transformer } from "../../../core/model/transformer.ts";
 import { openSae } from "../../../core/open-sae.ts";
 import { randomTopK } from "../../reference/models.ts";
 import { CONFIGS, randomWeights, writeModel } from "../../reference/random-model.ts";
@@ -29,8 +30,8 @@ beforeAll(async () => {
 	gpu = await openGpu();
 	folder = await mkdtemp(join(tmpdir(), "sae-generate-"));
 	const path = await writeModel(folder, CONFIGS.llama, randomWeights(CONFIGS.llama));
-	cached = await Transformer.open(gpu, path, { slots: 2, context: 16 });
-	whole = await Transformer.open(gpu, path);
+	cached = await openTransformer(path, { gpu, slots: 2, context: 16 });
+	whole = await openTransformer(path, { gpu });
 });
 afterAll(async () => {
 	cached.close();

@@ -7,8 +7,8 @@ import { type Gpu, openGpu } from "../../../core/gpu/device.ts";
 import { describeModel } from "../../../core/model/config.ts";
 import { editCodes, type GivenEdit, parseEdit } from "../../../core/model/edits.ts";
 import { compareLosses, type PassLosses, packPasses } from "../../../core/model/losses.ts";
+import { openTransformer } from "../../../core/model/open.ts";
 import { checkApart, placeSae, spliceHooks } from "../../../core/model/splice.ts";
-import { Transformer } from "../../../core/model/transformer.ts";
 import { openSae } from "../../../core/open-sae.ts";
 import type { SaeModel } from "../../../core/sae.ts";
 import { crossEntropies, divergences } from "../../reference/losses.ts";
@@ -102,7 +102,7 @@ async function found(
 	keepError: boolean,
 ): Promise<PassLosses> {
 	const path = await writeModel(join(folder, name), CONFIGS[name], randomWeights(CONFIGS[name]));
-	const model = await Transformer.open(gpu, path);
+	const model = await openTransformer(path, { gpu });
 	const saes = await Promise.all(
 		all.map(async ({ sae, hook }) => ({
 			...placeSae(model.spec, sae, hook),

@@ -16,7 +16,8 @@ import {
 	readModelSpec,
 	type TokenBatch,
 } from "../../../core/model/index.ts";
-import { Transformer } from "../../../core/model/transformer.ts";
+import { openTransformer } from "../../../core/model/open.ts";
+import type { Transformer } from "../../../core/model/transformer.ts";
 import { Gpu as Device } from "../../../kernels/gpu.ts";
 import { CONFIGS, randomWeights, writeModel } from "../../reference/random-model.ts";
 import { referencePass, type Tensors } from "../../reference/transformer.ts";
@@ -96,7 +97,7 @@ describe("agrees with the reference at every hook point", () => {
 	test.each(Object.keys(CONFIGS) as (keyof typeof CONFIGS)[])("%s", async (name) => {
 		const config = CONFIGS[name];
 		const tensors = randomWeights(config);
-		const model = await Transformer.open(gpu, await writeModel(join(folder, name), config, tensors));
+		const model = await openTransformer(await writeModel(join(folder, name), config, tensors), { gpu });
 		const found = await everything(model, BATCH);
 		const wanted = reference(config, tensors);
 		// TransformerLens calls two points of a norm by one name; the reference has what the module gives.
@@ -120,7 +121,7 @@ describe("agrees with the reference at every hook point", () => {
 		const path = await writeModel(join(folder, dtype), config, tensors, dtype);
 		// Room for 192 rows of 256 numbers in a binding, so that matrices of 300 and 200 rows are cut.
 		const narrow = new Device({ device: gpu.device, info: gpu.info, keepAlive: [gpu] }, 192 * 256 * 4);
-		const model = await Transformer.open(narrow, path, { rows: 34, context: 32 });
+		const model = await openTransformer(path, { gpu: narrow, rows: 34, context: 32 });
 		const found = await everything(model, BATCH);
 		for (const [point, values] of reference(config, tensors)) {
 			expect(difference(found.get(point)!, values), point).toBeLessThan(3e-6);
@@ -132,7 +133,7 @@ describe("agrees with the reference at every hook point", () => {
 test("goes only as far as it must, with only the layers that it needs", async () => {
 	const tensors = randomWeights(CONFIGS.gpt2);
 	const path = await writeModel(join(folder, "short"), CONFIGS.gpt2, tensors);
-	const model = await Transformer.open(gpu, path, { layers: 1, head: false });
+	const model = await openTransformer(path, { gpu, layers: 1, head: false });
 	const found = await valueAt(model, BATCH, "blocks.0.hook_resid_post");
 	expect(difference(found, reference(CONFIGS.gpt2, tensors).get("blocks.0.hook_resid_post")!)).toBeLessThan(
 		3e-6,
@@ -146,7 +147,7 @@ test("goes only as far as it must, with only the layers that it needs", async ()
 test("what replaces a hook point's value is what comes later sees, and losses follow", async () => {
 	const config = CONFIGS.gpt2;
 	const tensors = randomWeights(config);
-	const model = await Transformer.open(gpu, await writeModel(join(folder, "splice"), config, tensors));
+	const model = await openTransformer(await writeModel(join(folder, "splice"), config, tensors), { gpu });
 	const targets = BATCH.tokens.map((_, i) => BATCH.tokens[i + 1] ?? NO_TARGET);
 	targets[12] = NO_TARGET;
 	const losses = async (replace: boolean) => {
@@ -186,7 +187,7 @@ test("with a cache, a sequence can come in pieces", async () => {
 	const config = CONFIGS.gemma2;
 	const tensors = randomWeights(config);
 	const path = await writeModel(join(folder, "cache"), config, tensors);
-	const model = await Transformer.open(gpu, path, { slots: 2, context: 24 });
+	const model = await openTransformer(path, { gpu, slots: 2, context: 24 });
 	const point = "blocks.1.hook_resid_post";
 	const pieces: Float32Array[][] = [[], []];
 	for (const [from, to] of [
@@ -226,7 +227,7 @@ const DEMO = join(import.meta.dir, "../../../demo/data");
 
 test("the demo's model agrees with transformers", async () => {
 	const { file, values: tokens } = await ids(join(DEMO, "parity.safetensors"), "input_ids");
-	const model = await Transformer.open(gpu, join(DEMO, "model"));
+	const model = await openTransformer(join(DEMO, "model"), { gpu });
 	const found = await everything(model, { tokens, sequences: [{ length: tokens.length }] });
 	const names = [...file.tensors.keys()].filter((name) => name !== "input_ids");
 	expect(names.length).toBeGreaterThan(4);
@@ -257,7 +258,7 @@ for (const [path, parity] of FIXTURES) {
 	test(`${relative(import.meta.dir, path)} agrees with transformers, ${parity}`, async () => {
 		const { file, values: tokens, shape } = await ids(join(path, `${parity}.safetensors`), "input_ids");
 		const spec = await readModelSpec(path);
-		const model = await Transformer.open(gpu, path);
+		const model = await openTransformer(path, { gpu });
 		const batch = { tokens, sequences: Array.from({ length: shape[0]! }, () => ({ length: shape[1]! })) };
 		const found = await everything(model, batch);
 		model.close();

@@ -1,4 +1,4 @@
-/** Where verbs that make a stream put it: stdout or a file, as Arrow, text or, on a terminal, a table. */
+/** Where verbs that make a stream put it: stdout or a file, as Arrow, Parquet, text or, on a terminal, a table. */
 import { extname } from "node:path";
 import type { RecordBatch, Schema } from "apache-arrow";
 import { z } from "zod";
@@ -9,7 +9,7 @@ import type { Context } from "../core/plugin.ts";
 import { META, type RecordStream } from "../core/stream.ts";
 import { type RowFormatter, rowFormatter } from "./rows.ts";
 
-const FORMATS = ["arrow", "json", "csv", "table"] as const;
+const FORMATS = ["arrow", "parquet", "json", "csv", "table"] as const;
 type Format = (typeof FORMATS)[number];
 
 /** Options that such verbs spread into their own. */
@@ -25,7 +25,7 @@ export const outputOptions = {
 		.optional()
 		.describe(
 			"Form of the output; json is one object per line. By default arrow, a table on a terminal, and what " +
-				"the ending of --out says (.json, .jsonl, .csv)",
+				"the ending of --out says (.parquet, .json, .jsonl, .csv)",
 		),
 };
 
@@ -34,7 +34,12 @@ export interface OutputOptions {
 	readonly format?: Format | undefined;
 }
 
-const ENDINGS: Readonly<Record<string, Format>> = { ".json": "json", ".jsonl": "json", ".csv": "csv" };
+const ENDINGS: Readonly<Record<string, Format>> = {
+	".parquet": "parquet",
+	".json": "json",
+	".jsonl": "json",
+	".csv": "csv",
+};
 
 /** Rows of wide streams that a terminal shows when no format was asked for. */
 const PREVIEW_ROWS = 20;
@@ -61,15 +66,24 @@ export async function withOutput(
 	const { out } = options;
 	const format = formatOf(options);
 	const into = async (sink: ByteSink) => {
-		const writer =
-			format === "arrow"
-				? new ArrowWriter(schema, sink, out ? "file" : "stream")
-				: textWriter(schema, sink, rowFormatter(format));
+		const writer = await writerOf(format, schema, sink, out ? "file" : "stream");
 		await produce(writer);
 		await writer.end();
 	};
 	if (out === undefined) await into(stdoutSink());
 	else await writeAtomically(out, (append) => into({ write: append }));
+}
+
+async function writerOf(
+	format: Format,
+	schema: Schema,
+	sink: ByteSink,
+	arrow: "file" | "stream",
+): Promise<OutputWriter> {
+	if (format === "arrow") return new ArrowWriter(schema, sink, arrow);
+	if (format !== "parquet") return textWriter(schema, sink, rowFormatter(format));
+	const { ParquetWriter } = await import("../core/arrow/parquet.ts");
+	return new ParquetWriter(schema, sink);
 }
 
 /** Writes a whole stream. Stops when the context's signal says so, even while the reader of stdout stalls. */

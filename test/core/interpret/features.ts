@@ -1,0 +1,44 @@
+/** Features made by hand, for tests of what is built on them. */
+import type { Feature, FeatureExample } from "../../../core/arrow/features.ts";
+
+/** A context with these activations; its row is the largest. */
+export function anExample(
+	values: readonly number[],
+	texts: readonly string[] = [],
+	more: Partial<FeatureExample> = {},
+): FeatureExample {
+	const at = values.indexOf(Math.max(...values));
+	return {
+		value: values[at]!,
+		quantile: 1,
+		row: at,
+		document: null,
+		position: null,
+		at,
+		values: new Float32Array(values),
+		tokens: new Uint32Array(texts.map((text) => text.codePointAt(0) ?? 0)),
+		texts,
+		...more,
+	};
+}
+
+export function aFeature(more: Partial<Feature>): Feature {
+	return {
+		latent: 0,
+		count: 0,
+		density: 0,
+		mean: 0,
+		min: 0,
+		max: 0,
+		histogram: { start: 0, width: 0, counts: new Uint32Array() },
+		decoder_norm: 1,
+		encoder_decoder_cosine: null,
+		top: [],
+		samples: [],
+		top_logits: [],
+		bottom_logits: [],
+		nearest: [],
+		cooccurring: [],
+		...more,
+	};
+}

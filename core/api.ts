@@ -8,6 +8,7 @@ import {
 	vectorField,
 } from "./arrow/activations.ts";
 import { makeBatch, relabelBatch, sliceBatch } from "./arrow/batch.ts";
+import { featuresBatch, featuresOf, featuresSchema } from "./arrow/features.ts";
 import { columnTypes, tableBatch, tableSchema } from "./arrow/metrics.ts";
 import { isNumberColumn, numberColumn } from "./arrow/numbers.ts";
 import { openArrowFile } from "./arrow/random-access.ts";
@@ -98,6 +99,9 @@ export const core = {
 	vectorColumn,
 	vectorFields,
 	findVectorField,
+	featuresSchema,
+	featuresBatch,
+	featuresOf,
 	columnTypes,
 	tableSchema,
 	tableBatch,

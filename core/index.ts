@@ -14,6 +14,13 @@ export {
 	type VectorType,
 } from "./arrow/activations.ts";
 export { codesOf } from "./arrow/codes.ts";
+export {
+	type Feature,
+	type FeatureExample,
+	featuresBatch,
+	featuresOf,
+	featuresSchema,
+} from "./arrow/features.ts";
 export { openArrow, readArrowChunks, readArrowStdin } from "./arrow/reader.ts";
 export { stdoutSink } from "./arrow/stdout.ts";
 export { findVectorField, vectorColumn } from "./arrow/vectors.ts";

@@ -51,6 +51,7 @@ export const plugins: readonly PluginEntry[] = [
 		provides: ["exporter:safetensors", "importer:safetensors"],
 		load: () => import("./safetensors.ts"),
 	},
+	{ name: "neuronpedia", provides: ["exporter:neuronpedia"], load: () => import("./neuronpedia.ts") },
 	// Asked last of those that read single files, for it answers for any file of PyTorch.
 	{
 		name: "dictionary-learning",

@@ -3,13 +3,18 @@ import { defineVerbFamily } from "../family.ts";
 
 export default defineVerbFamily({
 	name: "report",
-	summary: "shows what a table of results says",
+	summary: "shows what a table of results, or a stream of features, says",
 	examples: [
+		{ command: "sae report features my-sae features.arrow --out latents.html" },
 		{ command: "sae report pareto sweep.arrow --out pareto.html" },
 		{ command: "sae sweep acts.arrow --sae 'topk --k 8,16,32' --out runs | sae report scaling" },
 	],
 	kind: "report",
 	verbs: {
+		features: {
+			summary: "a page to look at an SAE's latents, which can also encode text",
+			load: async () => (await import("../reports/features/command.ts")).default,
+		},
 		pareto: {
 			summary: "a page with FVU against L0 for the SAEs of a sweep, and their scaling laws",
 			load: async () => (await import("../reports/pareto.ts")).default,

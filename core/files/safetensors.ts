@@ -32,26 +32,32 @@ export async function writeSafetensors(
 	tensors: readonly TensorToWrite[],
 	metadata: Readonly<Record<string, string>> = {},
 ): Promise<void> {
+	await writeAtomically(path, async (append) => {
+		for await (const piece of safetensorsPieces(tensors, metadata)) await append(piece);
+	});
+}
+
+/** The bytes of a file, in pieces. */
+export async function* safetensorsPieces(
+	tensors: readonly TensorToWrite[],
+	metadata: Readonly<Record<string, string>> = {},
+): AsyncGenerator<Uint8Array> {
 	// Widest types first, as the reference does, so that every array is aligned for its type.
 	const ordered = [...tensors].sort(
 		(a, b) => DTYPE_BYTES[b.dtype] - DTYPE_BYTES[a.dtype] || (a.name < b.name ? -1 : 1),
 	);
-	await writeAtomically(path, async (append) => {
-		await append(encodeHeader(ordered, metadata));
-		for (const tensor of ordered) {
-			let written = 0;
-			const pieces = ArrayBuffer.isView(tensor.data) ? [asBytes(tensor.data)] : tensor.data;
-			for await (const piece of pieces) {
-				await append(piece);
-				written += piece.length;
-			}
-			if (written !== byteCount(tensor)) {
-				throw new TypeError(
-					`${tensor.name}: ${written} bytes were given for ${tensor.dtype}[${tensor.shape}]`,
-				);
-			}
+	yield encodeHeader(ordered, metadata);
+	for (const tensor of ordered) {
+		let written = 0;
+		const pieces = ArrayBuffer.isView(tensor.data) ? [asBytes(tensor.data)] : tensor.data;
+		for await (const piece of pieces) {
+			yield piece;
+			written += piece.length;
 		}
-	});
+		if (written !== byteCount(tensor)) {
+			throw new TypeError(`${tensor.name}: ${written} bytes were given for ${tensor.dtype}[${tensor.shape}]`);
+		}
+	}
 }
 
 function encodeHeader(

@@ -1,13 +1,13 @@
 /** What every provider asks of the platform and of an adapter. */
 
-const BACKENDS: Partial<Record<NodeJS.Platform, string>> = {
+const BACKENDS: Readonly<Record<string, string>> = {
 	linux: "Vulkan",
 	darwin: "Metal",
 	win32: "D3D12",
 };
 
-/** The graphics interface that Dawn computes through on a platform. */
-export function backendOf(platform: NodeJS.Platform): string {
+/** The graphics interface that Dawn computes through on a platform, as Node names it. */
+export function backendOf(platform: string): string {
 	return BACKENDS[platform] ?? "Vulkan";
 }
 

@@ -4,6 +4,7 @@ import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { SaeError } from "../errors.ts";
 import { openTensorFile } from "../files/open.ts";
+import type { TensorFile } from "../files/tensor-file.ts";
 import { describeModel } from "./config.ts";
 import type { ModelSpec } from "./spec.ts";
 import { makeTokenizer, type TextTokenizer } from "./tokenizer.ts";
@@ -17,14 +18,19 @@ export async function readModelSpec(folder: string): Promise<ModelSpec> {
 
 const WEIGHTS = ["model.safetensors", "model.safetensors.index.json"];
 
-/** Opens `model.safetensors`, or the shards that `model.safetensors.index.json` names. */
+/** The weights of a folder, for a model of this description. */
 export async function openWeights(
 	folder: string,
 	spec: Pick<ModelSpec, "prefix" | "family">,
 ): Promise<Weights> {
+	return new Weights(await openCheckpoint(folder), spec);
+}
+
+/** Opens `model.safetensors`, or the shards that `model.safetensors.index.json` names. */
+export async function openCheckpoint(folder: string): Promise<TensorFile> {
 	const names = await readdir(folder);
 	const found = WEIGHTS.find((name) => names.includes(name));
-	if (found) return new Weights(await openTensorFile(join(folder, found)), spec);
+	if (found) return openTensorFile(join(folder, found));
 	const pickle = names.find((name) => name.endsWith(".bin") || name.endsWith(".pt"));
 	const hint = pickle ? `; save ${pickle} as safetensors` : "";
 	throw new SaeError(`${folder}: has neither ${WEIGHTS.join(" nor ")}${hint}`);

@@ -74,6 +74,12 @@ export function findHookPoint(spec: ModelSpec, given: string): HookPoint {
 	);
 }
 
+/** How much of a model a pass to a hook point needs. */
+export function loadedFor(spec: ModelSpec, { name, layer }: HookPoint): { layers: number; head: boolean } {
+	const head = name.startsWith("ln_final");
+	return { layers: head ? spec.layers.length : (layer ?? -1) + 1, head };
+}
+
 /** Every layer's hook point, for a name that has `*` for the layer; else the name itself. */
 export function expandLayers(spec: ModelSpec, given: string): string[] {
 	if (!given.includes("*")) return [given];

@@ -14,3 +14,21 @@ export function embeddings({ embed, vocab, context, d_model: d_in }: ModelSpec):
 	const tokens = { weight: embed.tokens, d_in, d_out: vocab };
 	return embed.positions ? [tokens, { weight: embed.positions, d_in, d_out: context }] : [tokens];
 }
+
+/** How much of a model is loaded: so many layers, and what comes after them or not. */
+export interface Loaded {
+	readonly layers?: number | undefined;
+	readonly head?: boolean | undefined;
+}
+
+/** Every map and norm of that much of a model. */
+export function partsOf(
+	spec: ModelSpec,
+	{ layers: count, head = true }: Loaded,
+): { linears: Linear[]; norms: Norm[] } {
+	const layers = spec.layers.slice(0, count);
+	return {
+		linears: [...layers.flatMap(linearsOf), ...embeddings(spec), ...(head ? [spec.unembed] : [])],
+		norms: [...layers.flatMap(normsOf), ...(head ? [spec.finalNorm] : [])],
+	};
+}

@@ -8,7 +8,7 @@ import { type Dispatch, submit } from "../../kernels/program.ts";
 import { SaeError } from "../errors.ts";
 import type { LogitHead } from "./head.ts";
 import { type HookPoint, hookPoints, lastOf } from "./hooks.ts";
-import { embeddings, linearsOf, normsOf } from "./parts.ts";
+import { partsOf } from "./parts.ts";
 import type { Extent } from "./product.ts";
 import { type Inputs, type Item, type Program, ProgramBuilder } from "./program.ts";
 import type { ModelSpec } from "./spec.ts";
@@ -100,17 +100,12 @@ export class Transformer {
 		afterClose = () => {},
 	): Promise<Transformer> {
 		try {
-			const layers = spec.layers.slice(0, options.layers);
-			const head = options.head ?? true;
-			weights.check(
-				[...layers.flatMap(linearsOf), ...embeddings(spec), ...(head ? [spec.unembed] : [])],
-				[...layers.flatMap(normsOf), ...(head ? [spec.finalNorm] : [])],
-				spec.d_model,
-			);
+			const { linears, norms } = partsOf(spec, options);
+			weights.check(linears, norms, spec.d_model);
 			const builder = new ProgramBuilder(gpu, spec, weights, options);
 			await builder.embed();
-			for (const [l, layer] of layers.entries()) await builder.layer(l, layer);
-			if (head) await builder.final();
+			for (const [l, layer] of spec.layers.slice(0, options.layers).entries()) await builder.layer(l, layer);
+			if (options.head ?? true) await builder.final();
 			return new Transformer(gpu, spec, builder.program(), afterClose);
 		} finally {
 			await weights.close();

@@ -1,0 +1,159 @@
+/** The list of latents: searched, sorted, and as long as it likes, since only what is seen is there. */
+import { h } from "./dom.ts";
+import { percent, shown } from "./numbers.ts";
+import { addressOf } from "./routes.ts";
+import type { Direction, Search } from "./search.ts";
+import type { Store } from "./store.ts";
+import { label } from "./tokens.ts";
+import { scrollTo, viewOf } from "./virtual.ts";
+
+/** As the style has it. */
+const ROW_HEIGHT = 56;
+
+export interface LatentList {
+	readonly element: HTMLElement;
+	readonly search: HTMLInputElement;
+	/** Marks the latent that is open, and brings it into view. */
+	select(row: number | undefined): void;
+	/** The row after, or before, the open one in the list's order. */
+	beside(row: number | undefined, step: 1 | -1): number | undefined;
+	/** Searches for this. */
+	ask(query: string): void;
+	/** To be called when the list may have got another size. */
+	refresh(): void;
+}
+
+const NAMES: Readonly<Record<string, string>> = {
+	latent: "number",
+	max: "maximum",
+	decoder_norm: "decoder norm",
+	encoder_decoder_cosine: "encoder · decoder",
+};
+
+export function latentList(store: Store, search: Search): LatentList {
+	const { columns, labels } = store;
+	let rows: Uint32Array = new Uint32Array();
+	let direction: Direction = "descending";
+	let selected: number | undefined;
+	const explanations = labels.texts.explanation ?? Object.values(labels.texts)[0];
+
+	const input = h("input", {
+		type: "search",
+		id: "search",
+		placeholder: "Token, explanation or number",
+		"aria-label": "Search latents by token, explanation or number",
+		autocomplete: "off",
+		spellcheck: "false",
+		oninput: () => find(),
+	});
+	const sortable = Object.keys(columns).filter((name) => name !== "x" && name !== "y");
+	const sort = h(
+		"select",
+		{ "aria-label": "Sort by", onchange: () => find() },
+		sortable.map((name) => h("option", { value: name }, NAMES[name] ?? name.replaceAll("_", " "))),
+	);
+	sort.value = "density";
+	const turn = h("button", {
+		type: "button",
+		class: "turn",
+		onclick: () => {
+			direction = direction === "ascending" ? "descending" : "ascending";
+			find();
+		},
+	});
+	const count = h("p", { class: "count", "aria-live": "polite" });
+	const spacer = h("div", { class: "spacer", role: "list", "aria-label": "Latents" });
+	const scroller = h("div", { class: "scroller", onscroll: () => draw() }, spacer);
+
+	function find(): void {
+		rows = search.find(input.value, sort.value, direction);
+		turn.textContent = direction === "ascending" ? "↑" : "↓";
+		turn.setAttribute("aria-label", `${direction}; turn round`);
+		const all = store.manifest.rows;
+		count.textContent =
+			rows.length === all ? `${shown(all)} latents` : `${shown(rows.length)} of ${shown(all)} latents`;
+		scroller.scrollTop = 0;
+		draw();
+	}
+
+	function draw(): void {
+		const view = viewOf(rows.length, ROW_HEIGHT, scroller.clientHeight, scroller.scrollTop);
+		spacer.style.height = `${view.height}px`;
+		const shownRows = Array.from(rows.subarray(view.first, view.end), (row, i) =>
+			item(row, view.first + i, view.top + i * ROW_HEIGHT),
+		);
+		// Whoever went here with the keyboard stays.
+		const focused = document.activeElement instanceof HTMLAnchorElement ? document.activeElement.hash : "";
+		const hadFocus = spacer.contains(document.activeElement);
+		spacer.replaceChildren(...shownRows);
+		if (hadFocus) spacer.querySelector<HTMLElement>(`a[href="${focused}"]`)?.focus({ preventScroll: true });
+	}
+
+	function item(row: number, place: number, top: number): HTMLElement {
+		const latent = columns.latent![row]!;
+		const sorted = sort.value;
+		const value = columns[sorted]![row]!;
+		const tokens = labels.tokens[row]!;
+		const explanation = explanations?.[row];
+		const density = columns.density![row]!;
+		const element = h(
+			"div",
+			{ class: "item", role: "listitem", "aria-setsize": rows.length, "aria-posinset": place + 1 },
+			h(
+				"a",
+				{
+					href: addressOf({ view: "latent", latent }),
+					class: density === 0 ? "dead" : undefined,
+					"aria-current": row === selected && "true",
+				},
+				h("span", { class: "number" }, latent),
+				h(
+					"span",
+					{ class: "tokens" },
+					tokens.length > 0
+						? tokens.map((token) => h("span", { class: "chip" }, label(token)))
+						: h("span", { class: "soft" }, density === 0 ? "never active" : "no tokens"),
+				),
+				h("span", { class: "what soft" }, explanation ?? ""),
+				h(
+					"span",
+					{ class: "figure soft" },
+					sorted === "density" || sorted === "latent" ? percent(density) : shown(value),
+				),
+			),
+		);
+		element.style.top = `${top}px`;
+		return element;
+	}
+
+	find();
+	return {
+		element: h(
+			"section",
+			{ class: "list", "aria-label": "Latents" },
+			h("div", { class: "controls" }, input, h("div", { class: "sorting" }, sort, turn, count)),
+			scroller,
+		),
+		search: input,
+		select(row) {
+			selected = row;
+			const place = row === undefined ? -1 : rows.indexOf(row);
+			if (place >= 0) {
+				const seen = scroller.clientHeight;
+				scroller.scrollTop = scrollTo(place, rows.length, ROW_HEIGHT, seen, scroller.scrollTop);
+			}
+			draw();
+		},
+		beside(row, step) {
+			if (rows.length === 0) return undefined;
+			const place = row === undefined ? -1 : rows.indexOf(row);
+			if (place < 0) return rows[0];
+			return rows[place + step];
+		},
+		ask(query) {
+			input.value = query;
+			find();
+		},
+		refresh: draw,
+	};
+}

@@ -1,0 +1,129 @@
+/** The page's program: opens what the page holds, and shows what its address names. */
+import { h } from "./dom.ts";
+import { latentView } from "./latent.ts";
+import { latentList } from "./list.ts";
+import { liveView } from "./live-view.ts";
+import { overview } from "./overview.ts";
+import { addressOf, routeOf } from "./routes.ts";
+import { Search } from "./search.ts";
+import { Store } from "./store.ts";
+
+const TABS = { overview: "Overview", latents: "Latents", live: "Try text" } as const;
+
+const page = document.getElementById("page")!;
+
+try {
+	start(await Store.open());
+} catch (error) {
+	page.replaceChildren(h("p", { class: "loading" }, `This page can't be shown: ${(error as Error).message}`));
+}
+
+function start(store: Store): void {
+	const { columns, manifest } = store;
+	const list = latentList(store, new Search(store));
+	const main = h("main", {});
+	const tabs = (["overview", "latents", "live"] as const)
+		.filter((view) => view !== "live" || manifest.live)
+		.map((view) => h("a", { href: addressOf({ view }), "data-view": view }, TABS[view]));
+	const opened = () => {
+		const route = routeOf(location.hash);
+		return route.view === "latent" ? store.rowOf(route.latent) : undefined;
+	};
+	const open = (row: number | undefined) => {
+		if (row !== undefined) location.hash = addressOf({ view: "latent", latent: columns.latent![row]! });
+	};
+	const ask = (query: string) => {
+		list.ask(query);
+		location.hash = addressOf({ view: "latents" });
+	};
+	// They keep what is in them while other pages are shown.
+	const first = overview(store, ask);
+	const live = manifest.live && liveView(store, manifest.live);
+
+	async function show(): Promise<void> {
+		const route = routeOf(location.hash);
+		document.body.dataset.view = route.view;
+		for (const tab of tabs) {
+			const here = tab.dataset.view === (route.view === "latent" ? "latents" : route.view);
+			if (here) tab.setAttribute("aria-current", "page");
+			else tab.removeAttribute("aria-current");
+		}
+		const row = opened();
+		list.select(row);
+		if (route.view === "live" && live) main.replaceChildren(live);
+		else if (route.view !== "latent") main.replaceChildren(first);
+		else if (row === undefined) {
+			main.replaceChildren(h("p", {}, `This page has no latent ${route.latent}.`));
+		} else {
+			const detail = await store.detail(row);
+			// Another may have been asked for meanwhile.
+			if (opened() !== row) return;
+			main.replaceChildren(steps(row), latentView(store, row, detail));
+			main.scrollTop = 0;
+			scrollTo(0, 0);
+		}
+		document.title =
+			row === undefined ? manifest.title : `Latent ${columns.latent![row]} · ${manifest.title}`;
+		list.refresh();
+	}
+
+	function steps(row: number): HTMLElement {
+		const [before, after] = [list.beside(row, -1), list.beside(row, 1)];
+		const step = (name: string, to: number | undefined) =>
+			to === undefined || to === row
+				? h("span", {})
+				: h("a", { href: addressOf({ view: "latent", latent: columns.latent![to]! }) }, name);
+		return h(
+			"nav",
+			{ class: "steps", "aria-label": "Neighbours in the list" },
+			step("← previous", before),
+			step("next →", after),
+		);
+	}
+
+	document.addEventListener("keydown", (event) => {
+		const typing = event.target instanceof Element && event.target.matches("input, textarea, select");
+		if (event.key === "Escape") {
+			if (typing) (event.target as HTMLElement).blur();
+			else if (location.hash !== "" && location.hash !== "#overview") history.back();
+			return;
+		}
+		if (typing || event.ctrlKey || event.metaKey || event.altKey) return;
+		if (event.key === "/") {
+			event.preventDefault();
+			if (routeOf(location.hash).view === "latent") location.hash = addressOf({ view: "latents" });
+			// On a narrow screen the list is not there until the page is shown.
+			requestAnimationFrame(() => list.search.focus());
+		} else if (event.key === "j" || event.key === "ArrowRight") open(list.beside(opened(), 1));
+		else if (event.key === "k" || event.key === "ArrowLeft") open(list.beside(opened(), -1));
+	});
+
+	page.replaceChildren(
+		h(
+			"header",
+			{ class: "top" },
+			h("h1", {}, h("a", { href: "#overview" }, manifest.title)),
+			h("nav", { "aria-label": "Parts of the page" }, tabs),
+			h(
+				"p",
+				{ class: "keys soft" },
+				kbd("/"),
+				" search ",
+				kbd("j"),
+				kbd("k"),
+				" next, previous ",
+				kbd("Esc"),
+				" back",
+			),
+		),
+		list.element,
+		main,
+	);
+	addEventListener("hashchange", () => void show());
+	addEventListener("resize", () => list.refresh());
+	void show();
+}
+
+function kbd(key: string): HTMLElement {
+	return h("kbd", {}, key);
+}

@@ -1,0 +1,136 @@
+/**
+ * What a page of features holds, for those who write it and for its own program, which reads it: plain data only.
+ *
+ * Everything lies in script elements that nothing executes, as base64 of gzip: `manifest`, `labels` and `latents-N`
+ * are JSON, `columns` are numbers behind each other, and blobs (`sae`, `model`) are bytes in numbered pieces.
+ */
+import type { InferenceSpec } from "../../../core/architecture.ts";
+import type { SaeModel } from "../../../core/sae.ts";
+
+/** Type of the elements that hold data. */
+export const DATA_TYPE = "application/octet-stream";
+
+export interface Manifest {
+	readonly title: string;
+	/** What is said of the SAE and the data: names with text. */
+	readonly facts: readonly (readonly [name: string, value: string])[];
+	readonly d_sae: number;
+	/** Rows that the statistics are over; unknown in streams of others. */
+	readonly seen: number | undefined;
+	/** Latents in the page. */
+	readonly rows: number;
+	/** Numbers that are known of every latent, in the order in which they lie. */
+	readonly columns: readonly Column[];
+	/** Row of the first latent of each chunk. */
+	readonly chunks: readonly number[];
+	readonly map: MapKind | undefined;
+	readonly curves: readonly Curve[];
+	readonly live: LiveManifest | undefined;
+}
+
+export interface Column {
+	readonly name: string;
+	readonly type: "f32" | "f64";
+}
+
+export type MapKind = "umap" | "pca";
+
+/** A figure of training against tokens. */
+export interface Curve {
+	readonly name: string;
+	readonly points: readonly (readonly [tokens: number, value: number])[];
+}
+
+/** Text that is known of every latent. */
+export interface Labels {
+	/** The tokens that it is most active on. */
+	readonly tokens: readonly (readonly string[])[];
+	/** Columns of text that the stream has besides, such as `explanation`; null where there is none. */
+	readonly texts: Readonly<Record<string, readonly (string | null)[]>>;
+}
+
+/** Latents that are read together. */
+export interface Chunk {
+	/** What tokens read as; elsewhere they are numbers of this list. */
+	readonly strings: readonly string[];
+	readonly latents: readonly PackedLatent[];
+}
+
+export interface PackedLatent {
+	readonly histogram: { readonly start: number; readonly width: number; readonly counts: readonly number[] };
+	readonly top: readonly PackedExample[];
+	readonly samples: readonly PackedExample[];
+	readonly raised: readonly PackedLogit[];
+	readonly lowered: readonly PackedLogit[];
+	readonly nearest: readonly (readonly [latent: number, cosine: number])[];
+	readonly cooccurring: readonly (readonly [latent: number, jaccard: number, phi: number])[];
+}
+
+export type PackedLogit = readonly [string: number, logit: number];
+
+export interface PackedExample {
+	readonly value: number;
+	readonly quantile: number;
+	/** Row, and document and position where they are known, as text. */
+	readonly place: string;
+	/** Which of the tokens the example is of. */
+	readonly at: number;
+	/** Numbers of strings. */
+	readonly tokens: readonly number[];
+	/** Pairs: which token, and the activation there; the others are 0. */
+	readonly active: readonly number[];
+}
+
+/** What it takes to encode text in the page. */
+export interface LiveManifest {
+	/** The SAE without its tensors, of which the shapes are said. */
+	readonly sae: Omit<SaeModel, "tensors">;
+	readonly inference: InferenceSpec;
+	readonly tensors: readonly TensorShape[];
+	/** The hook point that the SAE encodes; unknown for streams that don't say. */
+	readonly hookPoint: string | undefined;
+	/** Name of the language model, for people. */
+	readonly model: string | undefined;
+	/** What the page holds: the SAE's encoder and the model, as safetensors. */
+	readonly embedded: { readonly sae?: Blob; readonly model?: EmbeddedModel };
+}
+
+export interface TensorShape {
+	readonly name: string;
+	readonly shape: readonly number[];
+}
+
+/** Bytes in pieces. */
+export interface Blob {
+	readonly bytes: number;
+	readonly pieces: number;
+}
+
+/** A language model up to the hook point. */
+export interface EmbeddedModel {
+	/** Of config.json, tokenizer.json and, where there is one, tokenizer_config.json. */
+	readonly config: unknown;
+	readonly tokenizer: unknown;
+	readonly settings: unknown;
+	readonly weights: Blob;
+}
+
+/** Columns as they lie behind each other: the wider first, so that each is aligned for its type. */
+export function inOrder<C extends Pick<Column, "type">>(columns: readonly C[]): C[] {
+	return [...columns.filter(({ type }) => type === "f64"), ...columns.filter(({ type }) => type === "f32")];
+}
+
+/** Columns that every page has; others are of the stream: scores and the like. */
+export const NUMBERS = [
+	"latent",
+	"count",
+	"density",
+	"mean",
+	"min",
+	"max",
+	"decoder_norm",
+	"encoder_decoder_cosine",
+] as const;
+
+/** Latents with a density above this are called dense. */
+export const DENSE = 0.1;

@@ -1,4 +1,7 @@
-/** The threshold that stands for a batch's selection at inference: a running mean of the smallest value it kept. */
+/**
+ * The threshold that stands for a batch's selection at inference: a running mean of the smallest value it kept. A batch
+ * with fewer positive values than are wanted keeps them all, which says nothing of where to cut, and doesn't count.
+ */
 import { CONTROL } from "./loss.ts";
 import { eachLatent, literal, STEP_PARAMS } from "./wgsl.ts";
 

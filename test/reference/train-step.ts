@@ -134,7 +134,7 @@ function updateParameters(
 function updateStatistics(
 	state: State,
 	codes: Pass["terms"][number]["codes"],
-	{ dead_after, floor }: ReferenceSettings,
+	{ dead_after, floor, quotas }: ReferenceSettings,
 ): void {
 	const { since, density, threshold } = state;
 	const fired = codes.flat().filter(({ f }) => f !== 0);
@@ -147,7 +147,8 @@ function updateStatistics(
 	}
 	for (const [i, old] of threshold.entries()) {
 		const own = (threshold.length === 1 ? fired : (byLatent.get(i) ?? [])).filter(({ f }) => f > 0);
-		if (own.length === 0) continue;
+		// Where nothing was left out, the smallest value says nothing of where to cut.
+		if (own.length < (threshold.length === 1 ? 1 : quotas![i]!) || own.length === 0) continue;
 		const smallest = own.reduce((least, { f }) => Math.min(least, f), Number.POSITIVE_INFINITY);
 		threshold[i] = old === 0 ? smallest : old + RATE * (smallest - old);
 	}

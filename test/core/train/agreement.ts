@@ -83,8 +83,8 @@ export async function expectAgreement(gpu: Gpu, given: Case): Promise<void> {
 	const quotas = randomQuotas(sizes.d_sae, rows, 3, random);
 	const floor = Float32Array.from({ length: sizes.d_sae }, () => 0.02 * random());
 	if (spec.allocation) {
-		// Quotas are rounded by a draw; a little over a whole number stays that number.
-		step.allocate({ quota: Float32Array.from(quotas, (n) => (n + 1e-3) / rows), floor });
+		// Quotas are rounded by a draw; a little over a whole number all but never becomes the next.
+		step.allocate({ quota: Float32Array.from(quotas, (n) => (n + 1e-5) / rows), floor });
 	}
 	for (let i = 0; i < (given.steps ?? 3); i++) {
 		const inputs = rowsOf(given, sizes.d_in, random);

@@ -97,7 +97,8 @@ describe("the step agrees with the reference", () => {
 });
 
 describe("every kind of architecture agrees with the reference", () => {
-	const sizes = { d_in: 18, d_out: 18, d_sae: 132 };
+	const { d_in, d_sae } = BASE;
+	const sizes = { d_in, d_out: d_in, d_sae };
 	test.each(Object.entries(families(sizes)))("%s", (_, family) => expectAgreement(gpu, familyCase(family)));
 	test.each(Object.entries(families(sizes)))("%s, clipped, while latents die", (_, family) =>
 		expectAgreement(gpu, {

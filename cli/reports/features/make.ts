@@ -150,7 +150,10 @@ function hookPointOf({ options, sae, stream }: PageJob): string | undefined {
 function factsOf(job: PageJob): [string, string][] {
 	const { sae, stream, training } = job;
 	const { metadata } = stream.schema;
-	const text = (value: unknown) => (value === undefined || value === "" ? undefined : String(value));
+	const text = (value: unknown) => {
+		if (value === undefined || value === "") return undefined;
+		return typeof value === "number" ? value.toLocaleString("en") : String(value);
+	};
 	const figure = (value: number | undefined) =>
 		value === undefined ? undefined : String(Number(value.toPrecision(4)));
 	const last = training?.last ?? {};

@@ -92,9 +92,14 @@ export class Packer {
 	#index(feature: Feature): void {
 		for (const name of NUMBERS) this.#numbers[name]!.push(feature[name] ?? Number.NaN);
 		const examples = [...feature.top, ...feature.samples];
-		const tokens = new Set(examples.map((example) => textsOf(example)[example.at] ?? ""));
-		tokens.delete("");
-		this.#tokens.push([...tokens].slice(0, LABEL_TOKENS));
+		// Beside each other, a token with a space before it looks like the one without.
+		const tokens = new Map<string, string>();
+		for (const example of examples) {
+			const text = textsOf(example)[example.at] ?? "";
+			const key = text.trim() || text;
+			if (key !== "" && !tokens.has(key)) tokens.set(key, text);
+		}
+		this.#tokens.push([...tokens.values()].slice(0, LABEL_TOKENS));
 	}
 
 	async #flush(): Promise<void> {

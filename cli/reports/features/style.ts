@@ -41,9 +41,10 @@ input[type=search],textarea{width:100%}
 .item a[aria-current]{background:var(--chip);box-shadow:inset 3px 0 var(--accent)}
 .item .number{grid-row:1/3;align-self:center;font-variant-numeric:tabular-nums;color:var(--accent)}
 .item .dead .number{color:inherit}
-.item .tokens{grid-column:2/4;overflow:hidden;white-space:nowrap;text-overflow:ellipsis;align-self:end}
-.item .what{font-size:12px;overflow:hidden;white-space:nowrap;text-overflow:ellipsis}
-.item .figure{font-size:12px;font-variant-numeric:tabular-nums}
+.item .tokens{overflow:hidden;white-space:nowrap;text-overflow:ellipsis;align-self:end}
+.item .bare{grid-row:1/3;align-self:center}
+.item .what{grid-column:2;grid-row:2;font-size:12px;overflow:hidden;white-space:nowrap;text-overflow:ellipsis}
+.item .figure{grid-column:3;grid-row:1/3;align-self:center;font-size:12px;font-variant-numeric:tabular-nums}
 .item .dead{opacity:.65}
 .chip{display:inline-block;background:var(--chip);border-radius:4px;padding:0 .35rem;margin-right:.25rem;font:13px/1.5 ui-monospace,monospace;white-space:pre;max-width:14rem;overflow:hidden;text-overflow:ellipsis;vertical-align:bottom}
 .item a:hover .chip,.item a[aria-current] .chip{background:var(--ground)}
@@ -68,7 +69,6 @@ h3{font-size:1rem;margin:1.75rem 0 .5rem}
 mark{color:inherit;border-radius:2px;padding:.1em 0;background:rgba(var(--hot),calc(var(--heat)*.75));-webkit-box-decoration-break:clone;box-decoration-break:clone}
 mark.at{box-shadow:inset 0 -2px rgb(var(--hot));font-weight:600}
 .quiet{color:var(--soft);opacity:.75}
-mark.quiet{opacity:1}
 .chart{display:block;width:100%;height:auto;font:11px system-ui,sans-serif}
 .chart text{fill:var(--soft)}
 .chart .grid{stroke:var(--line)}
@@ -82,6 +82,7 @@ caption{text-align:left;color:var(--soft);font-size:12px}
 th{font-weight:400;font-size:12px;color:var(--soft);text-align:left}
 td,th{padding:.2rem .5rem .2rem 0;border-bottom:1px solid var(--line)}
 td.tokens{width:99%;max-width:0;overflow:hidden;text-overflow:ellipsis;white-space:nowrap}
+td button.link{padding-left:.6rem}
 .amount{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
 td.amount{background:linear-gradient(to left,color-mix(in srgb,var(--bar) 22%,transparent) calc(var(--share,0)*100%),transparent 0);padding-left:.75rem;padding-right:.25rem}
 .logits.lowered td.amount{--bar:#b1308f}
@@ -107,7 +108,10 @@ textarea{resize:vertical;margin-bottom:.5rem}
 .token{font:inherit;color:inherit;background:none;border:0;padding:0;margin:0;white-space:pre-wrap;cursor:pointer;text-align:left;display:inline}
 .token:hover mark,.token:hover span{outline:1px solid var(--soft)}
 .wide{overflow-x:auto}
+@media (min-width:56.01rem){.top nav a[data-view=latents]{display:none}}
 @media (max-width:56rem){
+	.facts{grid-template-columns:minmax(0,1fr);gap:0}
+	.facts dd{margin-bottom:.4rem}
 	html,body{height:auto}
 	#page{display:block}
 	.top{position:sticky;top:0;background:var(--ground);z-index:2;padding:.5rem .9rem}

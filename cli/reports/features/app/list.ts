@@ -109,7 +109,7 @@ export function latentList(store: Store, search: Search): LatentList {
 				h("span", { class: "number" }, latent),
 				h(
 					"span",
-					{ class: "tokens" },
+					{ class: explanation ? "tokens" : "tokens bare" },
 					tokens.length > 0
 						? tokens.map((token) => h("span", { class: "chip" }, label(token)))
 						: h("span", { class: "soft" }, density === 0 ? "never active" : "no tokens"),

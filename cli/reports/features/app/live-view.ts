@@ -4,7 +4,7 @@ import { openSafetensorsBytes } from "../../../../core/files/safetensors-read.ts
 import type { SaeModel } from "../../../../core/sae.ts";
 import type { LiveManifest } from "../format.ts";
 import { h } from "./dom.ts";
-import { type EncodedText, openTextLatents, type TextLatents } from "./encode.ts";
+import { type ActiveLatent, openTextLatents, type TextLatents } from "./encode.ts";
 import { bytesOf, type ModelFiles, readModelFiles, readSae } from "./files.ts";
 import { openBrowserGpu } from "./gpu.ts";
 import { percent, shown } from "./numbers.ts";
@@ -17,10 +17,17 @@ const LISTED = 40;
 
 const EXAMPLE = "The king said to his son: open the file and read every line.";
 
+/** With its value as a share of its maximum on the rows of the statistics; 1 where that is passed. */
+interface RankedLatent extends ActiveLatent {
+	readonly share: number;
+}
+
 export function liveView(store: Store, live: LiveManifest): HTMLElement {
 	let picked: { sae?: Promise<SaeModel>; model?: Promise<ModelFiles> } = {};
 	let opened: Promise<TextLatents> | undefined;
-	let shownText: EncodedText | undefined;
+	let shownText:
+		| { readonly tokens: readonly { readonly text: string; readonly latents: readonly RankedLatent[] }[] }
+		| undefined;
 	let latent: number | undefined;
 	let token: number | undefined;
 
@@ -115,9 +122,12 @@ export function liveView(store: Store, live: LiveManifest): HTMLElement {
 			opened ??= open();
 			const encoder = await opened;
 			say("Encoding…");
-			shownText = await encoder.encode(text.value);
+			const encoded = await encoder.encode(text.value);
+			shownText = {
+				tokens: encoded.tokens.map(({ text, latents }) => ({ text, latents: ranking(latents) })),
+			};
 			[latent, token] = [undefined, undefined];
-			say(shownText.cut ? "The text is longer than a pass takes; its beginning is shown." : "");
+			say(encoded.cut ? "The text is longer than a pass takes; its beginning is shown." : "");
 			draw();
 		} catch (error) {
 			opened = undefined;
@@ -127,13 +137,25 @@ export function liveView(store: Store, live: LiveManifest): HTMLElement {
 		}
 	}
 
+	/** Latents by how near they are to the largest activations that they are known to have. */
+	function ranking(latents: readonly ActiveLatent[]): RankedLatent[] {
+		return latents
+			.map(({ latent, value }) => {
+				const row = store.rowOf(latent);
+				const most = (row === undefined ? 0 : store.columns.max![row]!) || value;
+				return { latent, value, share: Math.min(1, value / most) };
+			})
+			.sort((a, b) => b.share - a.share);
+	}
+
 	function draw(): void {
 		if (!shownText) return;
 		const { tokens } = shownText;
-		const strength = (i: number) =>
-			latent === undefined
-				? (tokens[i]!.latents[0]?.value ?? 0)
-				: (tokens[i]!.latents.find((one) => one.latent === latent)?.value ?? 0);
+		const strength = (i: number) => {
+			const [first] = tokens[i]!.latents;
+			if (latent === undefined) return first?.share ?? 0;
+			return tokens[i]!.latents.find((one) => one.latent === latent)?.share ?? 0;
+		};
 		const most = Math.max(...tokens.map((_, i) => strength(i)), 0);
 		const line = tokens.map(({ text }, i) => {
 			const inner = tokenElement({ text, value: strength(i), marked: i === token }, most);
@@ -151,11 +173,12 @@ export function liveView(store: Store, live: LiveManifest): HTMLElement {
 				inner,
 			);
 		});
-		const best = new Map<number, number>();
+		const best = new Map<number, RankedLatent>();
 		for (const { latents } of token === undefined ? tokens : [tokens[token]!]) {
-			for (const one of latents) best.set(one.latent, Math.max(one.value, best.get(one.latent) ?? 0));
+			for (const one of latents)
+				if (one.value > (best.get(one.latent)?.value ?? 0)) best.set(one.latent, one);
 		}
-		const ranked = [...best].sort((a, b) => b[1] - a[1]);
+		const ranked = [...best.values()].sort((a, b) => b.share - a.share);
 		const place = document.activeElement;
 		const focused = place instanceof HTMLElement && result.contains(place) ? place.dataset.key : undefined;
 		for (const [i, element] of line.entries()) element.dataset.key = `token ${i}`;
@@ -165,8 +188,8 @@ export function liveView(store: Store, live: LiveManifest): HTMLElement {
 				"p",
 				{ class: "soft" },
 				latent === undefined
-					? "Brightness is the most active latent of each token."
-					: `Brightness is latent ${latent}. `,
+					? "Brightness is that of each token's most active latent, as a share of the largest activation it is known to have."
+					: `Brightness is latent ${latent}’s. `,
 				latent !== undefined &&
 					h(
 						"button",
@@ -193,8 +216,7 @@ export function liveView(store: Store, live: LiveManifest): HTMLElement {
 		if (focused) result.querySelector<HTMLElement>(`[data-key="${focused}"]`)?.focus();
 	}
 
-	function table(ranked: readonly (readonly [number, number])[]): HTMLElement {
-		const most = ranked[0]?.[1] ?? 1;
+	function table(ranked: readonly RankedLatent[]): HTMLElement {
 		return h(
 			"table",
 			{ class: "links" },
@@ -204,7 +226,7 @@ export function liveView(store: Store, live: LiveManifest): HTMLElement {
 				h(
 					"tr",
 					{},
-					["latent", "active on, elsewhere", "density", "value", ""].map((name, i) =>
+					["latent", "active on", "density", "value", ""].map((name, i) =>
 						h("th", { scope: "col", class: i === 2 || i === 3 ? "amount" : undefined }, name),
 					),
 				),
@@ -212,10 +234,10 @@ export function liveView(store: Store, live: LiveManifest): HTMLElement {
 			h(
 				"tbody",
 				{},
-				ranked.map(([number, value]) => {
+				ranked.map(({ latent: number, value, share }) => {
 					const row = store.rowOf(number);
 					const amount = h("td", { class: "amount" }, shown(value));
-					amount.style.setProperty("--share", String(value / most));
+					amount.style.setProperty("--share", String(share));
 					const tokens = row === undefined ? [] : store.labels.tokens[row]!;
 					const explanation = row === undefined ? undefined : store.labels.texts.explanation?.[row];
 					const mark = h(
@@ -229,7 +251,7 @@ export function liveView(store: Store, live: LiveManifest): HTMLElement {
 								draw();
 							},
 						},
-						"where",
+						"show",
 					);
 					mark.dataset.key = `latent ${number}`;
 					return h(

@@ -4,11 +4,14 @@ import { latentView } from "./latent.ts";
 import { latentList } from "./list.ts";
 import { liveView } from "./live-view.ts";
 import { overview } from "./overview.ts";
-import { addressOf, routeOf } from "./routes.ts";
+import { addressOf, type Route, routeOf } from "./routes.ts";
 import { Search } from "./search.ts";
 import { Store } from "./store.ts";
 
 const TABS = { overview: "Overview", latents: "Latents", live: "Try text" } as const;
+
+/** As the style has it. */
+const wide = matchMedia("(min-width: 56.01rem)");
 
 const page = document.getElementById("page")!;
 
@@ -40,11 +43,17 @@ function start(store: Store): void {
 	const first = overview(store, ask);
 	const live = manifest.live && liveView(store, manifest.live);
 
+	/** Where there is room for both, the list stands beside the overview. */
+	const tabOf = (view: Route["view"]) => {
+		if (view === "latents" && wide.matches) return "overview";
+		return view === "latent" ? "latents" : view;
+	};
+
 	async function show(): Promise<void> {
 		const route = routeOf(location.hash);
 		document.body.dataset.view = route.view;
 		for (const tab of tabs) {
-			const here = tab.dataset.view === (route.view === "latent" ? "latents" : route.view);
+			const here = tab.dataset.view === tabOf(route.view);
 			if (here) tab.setAttribute("aria-current", "page");
 			else tab.removeAttribute("aria-current");
 		}
@@ -59,6 +68,7 @@ function start(store: Store): void {
 			// Another may have been asked for meanwhile.
 			if (opened() !== row) return;
 			main.replaceChildren(steps(row), latentView(store, row, detail));
+			if (document.activeElement === document.body) main.querySelector("h2")!.focus({ preventScroll: true });
 			main.scrollTop = 0;
 			scrollTo(0, 0);
 		}
@@ -85,7 +95,7 @@ function start(store: Store): void {
 		const typing = event.target instanceof Element && event.target.matches("input, textarea, select");
 		if (event.key === "Escape") {
 			if (typing) (event.target as HTMLElement).blur();
-			else if (location.hash !== "" && location.hash !== "#overview") history.back();
+			else location.hash = routeOf(location.hash).view === "latent" ? "#latents" : "#overview";
 			return;
 		}
 		if (typing || event.ctrlKey || event.metaKey || event.altKey) return;

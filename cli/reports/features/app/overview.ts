@@ -110,5 +110,5 @@ function densities(density: ArrayLike<number>): Node {
 }
 
 function power(exponent: number): string {
-	return exponent >= -2 ? String(10 ** exponent) : `1e${exponent}`;
+	return exponent >= -4 ? String(Number((10 ** exponent).toPrecision(1))) : `1e${exponent}`;
 }

@@ -67,7 +67,8 @@ export function curve(
 	const [left, right, top, bottom] = [PLOT.left, WIDTH - PLOT.right, PLOT.top, height - PLOT.bottom];
 	const widest = Math.max(...points.map(([along]) => along));
 	const values = points.map(([, value]) => value);
-	const ticks = evenTicks(Math.min(0, ...values), Math.max(...values, 1e-9), 4);
+	const peak = Math.max(...values);
+	const ticks = evenTicks(Math.min(0, ...values), peak > 0 ? peak * 1.1 : 1, 4);
 	const [low, high] = [Math.min(ticks[0]!, ...values), Math.max(ticks.at(-1)!, ...values)];
 	const x = (value: number) => left + ((right - left) * value) / widest;
 	const y = (value: number) => bottom - ((bottom - top) * (value - low)) / (high - low);

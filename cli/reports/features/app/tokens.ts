@@ -1,5 +1,5 @@
 /** Tokens as running text, the brighter the more active. */
-import { h } from "./dom.ts";
+import { type Child, h } from "./dom.ts";
 import { shown } from "./numbers.ts";
 
 export interface ShownToken {
@@ -22,15 +22,18 @@ export function label(text: string): string {
 	return visible(trimmed === "" ? text : trimmed);
 }
 
+/** Text whose invisible characters are shown, but less than the others. */
+function quietly(text: string): Child[] {
+	if (text.trim() === "") return [h("span", { class: "quiet" }, visible(text))];
+	return text
+		.split(/([\r\n\t]+)/)
+		.map((part, i) => (i % 2 === 1 ? h("span", { class: "quiet" }, visible(part)) : part));
+}
+
 /** One token. `most` is the activation of full brightness. */
 export function tokenElement({ text, value, marked }: ShownToken, most: number): HTMLElement {
-	const quiet = visible(text) !== text;
-	if (value === 0 && !marked) return h("span", quiet ? { class: "quiet" } : {}, visible(text));
-	const element = h(
-		"mark",
-		{ class: [marked && "at", quiet && "quiet"].filter(Boolean).join(" ") || undefined, title: shown(value) },
-		visible(text),
-	);
+	if (value === 0 && !marked) return h("span", {}, quietly(text));
+	const element = h("mark", { class: marked && "at", title: shown(value) }, quietly(text));
 	element.style.setProperty("--heat", String(heat(value, most)));
 	return element;
 }

@@ -101,10 +101,11 @@ function doctor(bun, stderr, ...args) {
 	return spawnSync(bun, ["cli/main.ts", "doctor", ...args], { stdio: ["ignore", "ignore", stderr] });
 }
 
-/** Type check, lint and tests. The last line counts them all, the two checks as one test each. */
+/** Type checks, lint and tests. The last line counts them all, each check as one test. */
 async function test(args) {
 	const checks = {
 		"type check": ["node_modules/typescript/bin/tsc", "--noEmit"],
+		"type check of the page": ["node_modules/typescript/bin/tsc", "--noEmit", "-p", "cli/reports/features/app"],
 		lint: ["node_modules/@biomejs/biome/bin/biome", "check"],
 	};
 	const total = { passed: 0, failed: 0, skipped: 0 };

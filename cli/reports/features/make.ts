@@ -1,6 +1,6 @@
 /** Makes a page of features: the stream and the SAE in, bytes out. */
 
-import { SaeError } from "../../../core/errors.ts";
+import { SaeError, usageError } from "../../../core/errors.ts";
 import type { Append } from "../../../core/files/atomic.ts";
 import type { Context } from "../../../core/plugin.ts";
 import type { SaeModel } from "../../../core/sae.ts";
@@ -123,7 +123,7 @@ async function writeLive(page: PageWriter, job: PageJob): Promise<LiveManifest |
 			: undefined;
 	const withModel = model !== undefined && fits(options.embed_model, model.bytes);
 	if (options.embed_model === "always" && !model) {
-		throw new SaeError(
+		throw usageError(
 			"--embed-model always needs the model's folder (--model) and a hook point (--hook-point)",
 		);
 	}

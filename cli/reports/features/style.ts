@@ -41,7 +41,7 @@ input[type=search],textarea{width:100%}
 .item a[aria-current]{background:var(--chip);box-shadow:inset 3px 0 var(--accent)}
 .item .number{grid-row:1/3;align-self:center;font-variant-numeric:tabular-nums;color:var(--accent)}
 .item .dead .number{color:inherit}
-.item .tokens{overflow:hidden;white-space:nowrap;text-overflow:ellipsis;align-self:end}
+.item .tokens{grid-column:2;overflow:hidden;white-space:nowrap;text-overflow:ellipsis;align-self:end}
 .item .bare{grid-row:1/3;align-self:center}
 .item .what{grid-column:2;grid-row:2;font-size:12px;overflow:hidden;white-space:nowrap;text-overflow:ellipsis}
 .item .figure{grid-column:3;grid-row:1/3;align-self:center;font-size:12px;font-variant-numeric:tabular-nums}

@@ -1,14 +1,13 @@
 /** The page of one latent. */
 import type { PackedExample, PackedLogit } from "../format.ts";
+import { bandsOf } from "./bands.ts";
 import { type Child, h } from "./dom.ts";
 import { percent, shown } from "./numbers.ts";
 import { bars, evenTicks } from "./plot.ts";
 import { addressOf } from "./routes.ts";
 import type { Detail, Store } from "./store.ts";
-import { label, tokenElement, visible } from "./tokens.ts";
-
-/** Samples are shown by how they rank among the latent's activations: from one of these to the next. */
-const BANDS = 5;
+import { label, visible } from "./text.ts";
+import { tokenElement } from "./tokens.ts";
 
 export function latentView(store: Store, row: number, { strings, latent }: Detail): HTMLElement {
 	const { columns, labels, manifest } = store;
@@ -118,25 +117,6 @@ function examples(list: readonly PackedExample[], strings: readonly string[], mo
 			);
 		}),
 	);
-}
-
-interface Band {
-	readonly from: number;
-	readonly to: number;
-	readonly list: readonly PackedExample[];
-}
-
-/** Samples by quantile, the highest first; bands without samples are left out. */
-export function bandsOf(samples: readonly PackedExample[]): Band[] {
-	const bands = Array.from({ length: BANDS }, (_, i) => BANDS - 1 - i);
-	const bandOf = (quantile: number) => Math.min(BANDS - 1, Math.floor(quantile * BANDS));
-	return bands
-		.map((band) => ({
-			from: (100 * band) / BANDS,
-			to: (100 * (band + 1)) / BANDS,
-			list: samples.filter(({ quantile }) => bandOf(quantile) === band),
-		}))
-		.filter(({ list }) => list.length > 0);
 }
 
 function ordinal(value: number): string {

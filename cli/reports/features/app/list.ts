@@ -4,7 +4,7 @@ import { percent, shown } from "./numbers.ts";
 import { addressOf } from "./routes.ts";
 import type { Direction, Search } from "./search.ts";
 import type { Store } from "./store.ts";
-import { label } from "./tokens.ts";
+import { label } from "./text.ts";
 import { scrollTo, viewOf } from "./virtual.ts";
 
 /** As the style has it. */

@@ -10,7 +10,8 @@ import { openBrowserGpu } from "./gpu.ts";
 import { percent, shown } from "./numbers.ts";
 import { addressOf } from "./routes.ts";
 import { blobBytes, type Store } from "./store.ts";
-import { label, tokenElement } from "./tokens.ts";
+import { label } from "./text.ts";
+import { tokenElement } from "./tokens.ts";
 
 /** Latents that are listed of a text, or of a token. */
 const LISTED = 40;

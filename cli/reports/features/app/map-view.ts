@@ -4,7 +4,7 @@ import { h } from "./dom.ts";
 import { percent } from "./numbers.ts";
 import { addressOf } from "./routes.ts";
 import type { Store } from "./store.ts";
-import { label } from "./tokens.ts";
+import { label } from "./text.ts";
 
 const KINDS: Readonly<Record<MapKind, string>> = {
 	umap: "UMAP, cosine distance, 15 neighbours",

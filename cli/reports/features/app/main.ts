@@ -101,9 +101,12 @@ function start(store: Store): void {
 		if (typing || event.ctrlKey || event.metaKey || event.altKey) return;
 		if (event.key === "/") {
 			event.preventDefault();
-			if (routeOf(location.hash).view === "latent") location.hash = addressOf({ view: "latents" });
-			// On a narrow screen the list is not there until the page is shown.
-			requestAnimationFrame(() => list.search.focus());
+			if (wide.matches || routeOf(location.hash).view === "latents") list.search.focus();
+			else {
+				// On a narrow screen the list is not there until its page is shown.
+				addEventListener("hashchange", () => list.search.focus(), { once: true });
+				location.hash = addressOf({ view: "latents" });
+			}
 		} else if (event.key === "j" || event.key === "ArrowRight") open(list.beside(opened(), 1));
 		else if (event.key === "k" || event.key === "ArrowLeft") open(list.beside(opened(), -1));
 	});

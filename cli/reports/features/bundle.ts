@@ -2,7 +2,7 @@
 import { join } from "node:path";
 import { SaeError } from "../../../core/errors.ts";
 
-/** Name of the program inside a compiled `sae`, where there are no sources to make it of. */
+/** Start of the name of the program's file inside a compiled `sae`, which has no sources to make it of. */
 const EMBEDDED = "features-page";
 
 /** @throws SaeError where it can't be made. */
@@ -32,6 +32,3 @@ async function bundled(): Promise<string> {
 	}
 	return output.text();
 }
-
-// `bun cli/reports/features/bundle.ts FILE` writes it, for the compiled `sae`.
-if (import.meta.main) await Bun.write(process.argv[2]!, await bundled());

@@ -16,19 +16,18 @@ export async function pageProgram(): Promise<string> {
 }
 
 async function bundled(): Promise<string> {
-	const built = await Bun.build({
-		entrypoints: [join(import.meta.dir, "app", "main.ts")],
-		target: "browser",
-		format: "esm",
-		minify: true,
-		throw: false,
-	});
-	const [output] = built.outputs;
-	if (!built.success || !output) {
-		const reason = built.logs[0]?.message ?? "no output";
+	try {
+		const { outputs } = await Bun.build({
+			entrypoints: [join(import.meta.dir, "app", "main.ts")],
+			target: "browser",
+			format: "esm",
+			minify: true,
+		});
+		return await outputs[0]!.text();
+	} catch (error) {
+		const reason = error instanceof AggregateError ? error.errors[0] : error;
 		throw new SaeError(
-			`the page's program can't be made here (${reason}); a compiled sae needs it inside: build it with npm run build:binary`,
+			`the page's program can't be made here (${(reason as Error).message}); a compiled sae needs it inside: make that with npm run build:binary`,
 		);
 	}
-	return output.text();
 }

@@ -165,7 +165,7 @@ test("addresses name what is shown", () => {
 });
 
 test("what can't be seen is shown, and any activation can be seen", () => {
-	expect([visible("a\n\tb"), visible("  "), visible(" a"), visible("")]).toEqual(["a↵⇥b", "␣␣", " a", ""]);
+	expect([visible("a\n\tb"), visible("  "), visible(" a"), visible("")]).toEqual(["a↵⇥b", "␣ ", " a", ""]);
 	expect([label(" the"), label("\n")]).toEqual(["the", "↵"]);
 	expect([heat(4, 4), heat(0, 0)]).toEqual([1, 0]);
 	expect(heat(0.001, 4)).toBeGreaterThan(0.1);

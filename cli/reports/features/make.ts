@@ -165,7 +165,7 @@ function factsOf(job: PageJob): [string, string][] {
 			"d_in",
 			sae.d_out === undefined || sae.d_out === sae.d_in ? String(sae.d_in) : `${sae.d_in} → ${sae.d_out}`,
 		],
-		["d_sae", String(sae.d_sae)],
+		["d_sae", text(sae.d_sae)],
 		["language model", text(job.model ?? sae.metadata.model_name)],
 		["hook point", hookPointOf(job)],
 		["FVU, held out", figure(last.eval_fvu)],

@@ -126,7 +126,7 @@ textarea{resize:vertical;margin-bottom:.5rem}
 	.pair{gap:.75rem}
 }
 @media print{
-	:root{--ground:#fff;--panel:#fff;--ink:#000;--soft:#444;--line:#ccc;--accent:#000;--chip:#eee}
+	:root{--ground:#fff;--panel:#fff;--ink:#000;--soft:#444;--line:#ccc;--accent:#000;--chip:#eee;--bar:#1f6fd6;--hot:255,140,30}
 	*{print-color-adjust:exact;-webkit-print-color-adjust:exact}
 	html,body,#page{display:block;height:auto}
 	.list,.top nav,.keys,.steps,.map,form,.picker{display:none!important}

@@ -55,10 +55,15 @@ export function liveView(store: Store, live: LiveManifest): HTMLElement {
 	const { embedded, hookPoint } = live;
 	const saePicker =
 		!embedded.sae &&
-		picker("sae-file", "The SAE's sae_weights.safetensors", false, ([file]) => {
-			picked = { ...picked, sae: readSae(live, bytesOf(file!.name, file!)) };
-			return picked.sae!;
-		});
+		picker(
+			"sae-file",
+			"The SAE's sae_weights.safetensors; sae import makes one of other formats",
+			false,
+			([file]) => {
+				picked = { ...picked, sae: readSae(live, bytesOf(file!.name, file!)) };
+				return picked.sae!;
+			},
+		);
 	const modelPicker =
 		!embedded.model &&
 		picker(
@@ -101,13 +106,13 @@ export function liveView(store: Store, live: LiveManifest): HTMLElement {
 
 	async function open(): Promise<TextLatents> {
 		if (hookPoint === undefined)
-			throw new Error("nobody says which hook point the SAE reads; sae report features --hook-point does");
+			throw new Error("Nobody says which hook point the SAE reads; make the page with --hook-point.");
 		const sae = embedded.sae
 			? readSae(live, bytesOf("the SAE of this page", new Blob([await blobBytes("sae", embedded.sae)])))
 			: picked.sae;
 		const model = embedded.model ? embeddedModel(embedded.model) : picked.model;
-		if (!sae) throw new Error("pick the SAE's file first");
-		if (!model) throw new Error("pick the language model's files first");
+		if (!sae) throw new Error("Pick the SAE's file first.");
+		if (!model) throw new Error("Pick the language model's files first.");
 		const gpu = await openBrowserGpu(navigator.gpu);
 		if (typeof gpu === "string") {
 			throw new Error(`${gpu} Text can't be encoded here; everything else on this page works.`);
@@ -292,7 +297,7 @@ export function liveView(store: Store, live: LiveManifest): HTMLElement {
 		h(
 			"p",
 			{ class: "soft" },
-			`Your text goes through ${live.model ?? "the language model"}${hookPoint ? ` up to ${hookPoint}` : ""} and the SAE, on this computer. Nothing is sent anywhere. Weights are in float16, so values differ a little from those of sae.`,
+			`Your text goes through ${live.model ?? "the language model"}${hookPoint ? ` up to ${hookPoint}` : ""} and the SAE, on this computer. Nothing is sent anywhere.${embedded.sae ? " Weights are in float16, so values differ a little from those of sae." : ""}`,
 		),
 		saePicker,
 		modelPicker,

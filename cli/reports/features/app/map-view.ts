@@ -8,7 +8,7 @@ import { label } from "./text.ts";
 
 const KINDS: Readonly<Record<MapKind, string>> = {
 	umap: "UMAP, cosine distance, 15 neighbours",
-	pca: "the first two principal components",
+	pca: "The first two principal components",
 };
 
 /** Pixels from a point within which it is meant. */

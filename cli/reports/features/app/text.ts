@@ -1,9 +1,9 @@
 /** What tokens look like as text. Pure functions. */
 
-/** Text that shows what can't be seen: ends of lines, tabs, and tokens that are spaces only. */
+/** Text that shows what can't be seen: ends of lines, tabs, and where a token that is spaces only begins. */
 export function visible(text: string): string {
 	const marked = text.replaceAll("\r", "␍").replaceAll("\n", "↵").replaceAll("\t", "⇥");
-	return marked !== "" && marked.trim() === "" ? "␣".repeat(marked.length) : marked;
+	return marked !== "" && marked.trim() === "" ? `␣${marked.slice(1)}` : marked;
 }
 
 /** A short form, for lists: spaces at the ends don't count there. */

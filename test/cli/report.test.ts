@@ -237,7 +237,10 @@ describe("the verb", () => {
 	});
 
 	test.each([
-		[[], "which report? Write its name right after the verb: sae report pareto, sae report scaling"],
+		[
+			[],
+			"which report? Write its name right after the verb: sae report features, sae report pareto, sae report scaling",
+		],
 		[["pareot"], "unknown report pareot; did you mean pareto?"],
 		[["pareto", "--oot", "x"], "unknown option --oot; did you mean --out?"],
 	])("refuses %j", async (words, message) => {
@@ -247,7 +250,7 @@ describe("the verb", () => {
 
 	test("is completed", async () => {
 		const words = async (...typed: string[]) => (await complete(typed)).map(({ word }) => word);
-		expect(await words("report", "")).toEqual(["pareto", "scaling"]);
+		expect(await words("report", "")).toEqual(["features", "pareto", "scaling"]);
 		expect(await words("report", "pareto", "--t")).toEqual(["--title"]);
 		expect(await words("report", "scaling", "")).toEqual([":files"]);
 	});

@@ -303,6 +303,34 @@ describe("sae report features", () => {
 		expect(page.match(/<script type="module"/g)).toHaveLength(1);
 	});
 
+	test("does without a language model that can't be run, and says so", async () => {
+		const out = path("modelless.html");
+		const words = [
+			"report",
+			"features",
+			path("sae"),
+			path("features.arrow"),
+			"--map",
+			"none",
+			"--model",
+			folder,
+		];
+		const { exitCode, stderr } = await sae([...words, "--out", out]);
+		expect(exitCode).toBe(0);
+		expect(stderr).toContain(
+			`[warn] the page holds no language model: ${path("config.json")}: there is no such file`,
+		);
+		expect(stderr).toContain("to encode text, the page asks for the language model's files");
+		const { exitCode: refused } = await sae([
+			...words,
+			"--embed-model",
+			"always",
+			"--out",
+			path("none.html"),
+		]);
+		expect(refused).toBe(3);
+	});
+
 	test("goes through a pipe, without what is not wanted", async () => {
 		const words = [
 			"report",

@@ -10,11 +10,11 @@ import { partsOf } from "../../../core/model/parts.ts";
 import type { SaeModel } from "../../../core/sae.ts";
 import type { EmbeddedModel } from "./format.ts";
 
-/** Bytes that are made when they are asked for; how many is known before. */
-export interface Embeddable {
-	readonly bytes: number;
-	pieces(): AsyncIterable<Uint8Array>;
-}
+/** Decides by the bytes, in float16, that something would take. */
+export type Fits = (bytes: number) => boolean;
+
+/** Bytes in pieces. */
+export type Pieces = () => AsyncIterable<Uint8Array>;
 
 /** Tensors that only decoding needs. */
 const DECODER = ["W_dec", "W_skip"];
@@ -29,45 +29,54 @@ export function encoderTensors({
 	return Object.entries(tensors).filter(([name]) => !DECODER.includes(name));
 }
 
-/** An SAE's encoder. Matrices are halved to float16, where they fit; vectors, such as thresholds, stay. */
-export function embeddableSae(model: SaeModel): Embeddable {
-	const written = encoderTensors(model).map(([name, { shape, data }]): TensorToWrite => {
+/** An SAE's encoder, if it fits. Matrices are halved to float16, where it holds them; vectors, such as thresholds, stay. */
+export function embeddableSae(model: SaeModel, fits: Fits): Pieces | undefined {
+	const tensors = encoderTensors(model);
+	const sizes = tensors.map(([, { shape }]) => elementCount(shape) * (shape.length > 1 ? 2 : 4));
+	if (!fits(sum(sizes))) return undefined;
+	const written = tensors.map(([name, { shape, data }]): TensorToWrite => {
 		const dtype = shape.length > 1 ? halfIfFits(data) : "f32";
 		return { name, dtype, shape, data: fromFloat32(data, dtype) };
 	});
-	return embeddable(written);
+	return () => safetensorsPieces(written);
 }
 
-/** A model up to a hook point. Weights of more than 16 bits are halved to float16, where they fit. */
+/**
+ * A model up to a hook point, if it fits. Weights of more than 16 bits are halved to float16, where it holds them.
+ *
+ * @throws SaeError for a model that can't be run or has no tokenizer.
+ */
 export async function embeddableModel(
 	folder: string,
 	hookPoint: string,
-): Promise<Embeddable & { readonly files: Omit<EmbeddedModel, "weights"> }> {
+	fits: Fits,
+): Promise<(Omit<EmbeddedModel, "weights"> & { readonly pieces: Pieces }) | undefined> {
 	const spec = await readModelSpec(folder);
 	const { linears, norms } = partsOf(spec, loadedFor(spec, findHookPoint(spec, hookPoint)));
-	const names = new Set(
-		[...linears, ...norms].flatMap(({ weight, bias }) => (bias ? [weight, bias] : [weight])),
-	);
+	const names = [...linears, ...norms].flatMap(({ weight, bias }) => (bias ? [weight, bias] : [weight]));
 	const checkpoint = await openCheckpoint(folder);
 	try {
+		// Whoever runs the model says better than we could what isn't there.
+		const infos = [...new Set(names)]
+			.map((name) => checkpoint.tensors.get(name) ?? checkpoint.tensors.get(name.slice(spec.prefix.length)))
+			.filter((info) => info !== undefined);
+		if (!fits(sum(infos.map(({ shape }) => 2 * elementCount(shape))))) return undefined;
 		const written: TensorToWrite[] = [];
-		for (const name of names) {
-			const info = checkpoint.tensors.get(name) ?? checkpoint.tensors.get(name.slice(spec.prefix.length));
-			// A pass that needs what isn't there says so better than we could.
-			if (info) written.push(await halved(info, checkpoint));
-		}
+		for (const info of infos) written.push(await halved(info, checkpoint));
 		const json = (name: string) => readJson(join(folder, name));
 		return {
-			...embeddable(written),
-			files: {
-				config: await json("config.json"),
-				tokenizer: await json("tokenizer.json"),
-				settings: await json("tokenizer_config.json").catch(() => ({})),
-			},
+			config: await json("config.json"),
+			tokenizer: await json("tokenizer.json"),
+			settings: await json("tokenizer_config.json").catch(() => ({})),
+			pieces: () => safetensorsPieces(written),
 		};
 	} finally {
 		await checkpoint.close();
 	}
+}
+
+function sum(numbers: readonly number[]): number {
+	return numbers.reduce((total, number) => total + number, 0);
 }
 
 async function halved(
@@ -85,9 +94,4 @@ async function halved(
 
 function halfIfFits(data: Float32Array): Dtype & ("f16" | "f32") {
 	return data.every((value) => Math.abs(value) <= LARGEST_HALF) ? "f16" : "f32";
-}
-
-function embeddable(tensors: readonly TensorToWrite[]): Embeddable {
-	const bytes = tensors.reduce((sum, { data }) => sum + (data as Uint8Array).byteLength, 0);
-	return { bytes, pieces: () => safetensorsPieces(tensors) };
 }

@@ -1,6 +1,6 @@
 /** Makes a page of features: the stream and the SAE in, bytes out. */
 
-import { SaeError, usageError } from "../../../core/errors.ts";
+import { isSaeError, SaeError, usageError } from "../../../core/errors.ts";
 import type { Append } from "../../../core/files/atomic.ts";
 import type { Context } from "../../../core/plugin.ts";
 import type { SaeModel } from "../../../core/sae.ts";
@@ -8,8 +8,8 @@ import { META, type RecordStream } from "../../../core/stream.ts";
 import { registry } from "../../plugins.ts";
 import { pageProgram } from "./bundle.ts";
 import type { Training } from "./curves.ts";
-import { embeddableModel, embeddableSae, encoderTensors } from "./embed.ts";
-import type { LiveManifest, MapKind } from "./format.ts";
+import { embeddableModel, embeddableSae, encoderTensors, type Fits } from "./embed.ts";
+import type { EmbeddedModel, LiveManifest, MapKind } from "./format.ts";
 import { MOST_FOR_UMAP, mapOf } from "./map.ts";
 import { type Index, Packer } from "./pack.ts";
 import { PageWriter } from "./page.ts";
@@ -105,7 +105,7 @@ function kindOfMap(asked: PageJob["options"]["map"], latents: number): MapKind |
 
 /** Writes what encoding text needs, as far as it is wanted and fits, and says what the page will ask for. */
 async function writeLive(page: PageWriter, job: PageJob): Promise<LiveManifest | undefined> {
-	const { sae, options, context, folder } = job;
+	const { sae, options, context } = job;
 	const architecture = await registry.find("architecture", sae.architecture);
 	if (!architecture) {
 		context.log.warn(`no plugin can run the architecture "${sae.architecture}", so the page can't encode`);
@@ -113,20 +113,16 @@ async function writeLive(page: PageWriter, job: PageJob): Promise<LiveManifest |
 	}
 	const { tensors: _, ...description } = sae;
 	const hookPoint = hookPointOf(job);
-	const fits = (asked: Embed, bytes: number) =>
+	const fits = (asked: Embed) => (bytes: number) =>
 		asked === "always" || (asked === "auto" && bytes <= options.embed_limit);
-	const encoder = embeddableSae(sae);
-	const withSae = fits(options.embed_sae, encoder.bytes);
-	const model =
-		folder !== undefined && hookPoint !== undefined && options.embed_model !== "never"
-			? await embeddableModel(folder, hookPoint)
-			: undefined;
-	const withModel = model !== undefined && fits(options.embed_model, model.bytes);
-	if (options.embed_model === "always" && !model) {
-		throw usageError(
-			"--embed-model always needs the model's folder (--model) and a hook point (--hook-point)",
-		);
-	}
+	const encoder = embeddableSae(sae, fits(options.embed_sae));
+	const files = await modelFiles(job, hookPoint, fits(options.embed_model));
+	const asks = [...(encoder ? [] : ["the SAE's file"]), ...(files ? [] : ["the language model's files"])];
+	context.log.info(
+		asks.length === 0
+			? "the page encodes text by itself"
+			: `to encode text, the page asks for ${asks.join(" and ")}`,
+	);
 	return {
 		sae: description,
 		inference: architecture.inference(sae, {}),
@@ -134,10 +130,34 @@ async function writeLive(page: PageWriter, job: PageJob): Promise<LiveManifest |
 		hookPoint,
 		model: job.model,
 		embedded: {
-			...(withSae && { sae: await page.blob("sae", encoder) }),
-			...(withModel && { model: { ...model.files, weights: await page.blob("model", model) } }),
+			...(encoder && { sae: await page.blob("sae", encoder) }),
+			...(files && { model: await writeModel(page, files) }),
 		},
 	};
+}
+
+/** What the page holds of the language model, if anything. A model that can't be had is only an error if it must be. */
+async function modelFiles({ options, folder, context }: PageJob, hookPoint: string | undefined, fits: Fits) {
+	const asked = options.embed_model;
+	if (asked === "never") return undefined;
+	if (folder === undefined || hookPoint === undefined) {
+		if (asked === "auto") return undefined;
+		throw usageError(
+			"--embed-model always needs the model's folder (--model) and a hook point (--hook-point)",
+		);
+	}
+	return embeddableModel(folder, hookPoint, fits).catch((error) => {
+		if (asked === "always" || !isSaeError(error)) throw error;
+		context.log.warn(`the page holds no language model: ${error.message}`);
+		return undefined;
+	});
+}
+
+async function writeModel(
+	page: PageWriter,
+	{ pieces, ...files }: NonNullable<Awaited<ReturnType<typeof embeddableModel>>>,
+): Promise<EmbeddedModel> {
+	return { ...files, weights: await page.blob("model", pieces) };
 }
 
 /** The one hook point that the SAE reads; several side by side are more than the page can do. */

@@ -2,7 +2,7 @@
 import { createHash } from "node:crypto";
 import { gzipSync } from "node:zlib";
 import type { Append } from "../../../core/files/atomic.ts";
-import type { Embeddable } from "./embed.ts";
+import type { Pieces } from "./embed.ts";
 import { type Blob, type Chunk, DATA_TYPE, inOrder, type Manifest } from "./format.ts";
 import type { Index } from "./pack.ts";
 import { STYLE } from "./style.ts";
@@ -55,7 +55,7 @@ export class PageWriter {
 		await this.#json("labels", labels);
 	}
 
-	async blob(name: string, { bytes, pieces }: Embeddable): Promise<Blob> {
+	async blob(name: string, pieces: Pieces): Promise<Blob> {
 		let number = 0;
 		let waiting: Uint8Array[] = [];
 		let held = 0;
@@ -64,18 +64,18 @@ export class PageWriter {
 			waiting = [];
 			held = 0;
 		};
-		let total = 0;
+		let bytes = 0;
 		for await (const piece of pieces()) {
 			for (let from = 0; from < piece.length; from += PIECE) {
 				const part = piece.subarray(from, from + PIECE);
 				waiting.push(part);
 				held += part.length;
-				total += part.length;
+				bytes += part.length;
 				if (held >= PIECE) await flush();
 			}
 		}
 		if (held > 0) await flush();
-		return { bytes: Math.max(bytes, total), pieces: number };
+		return { bytes, pieces: number };
 	}
 
 	async end(manifest: Manifest, program: string): Promise<void> {

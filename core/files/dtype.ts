@@ -96,7 +96,8 @@ const ARRAYS: Record<Exclude<Dtype, "bool" | "bf16" | "f32">, ArrayType<Values>>
 	i8: Int8Array,
 	u16: Uint16Array,
 	i16: Int16Array,
-	f16: Float16Array,
+	// Browsers from before 2025 lack it; named so, it is only missed where float16 is read.
+	f16: globalThis.Float16Array,
 	u32: Uint32Array,
 	i32: Int32Array,
 	u64: BigUint64Array,

@@ -164,7 +164,8 @@ async function writeModel(
 function hookPointOf({ options, sae, stream }: PageJob): string | undefined {
 	const named = options.hook_point ?? sae.metadata.hook_name ?? stream.schema.metadata.get(META.hookPoint);
 	if (typeof named !== "string" || named === "" || named.includes(",")) return undefined;
-	return named;
+	// Of a transcoder's FROM:TO, text goes as far as the first.
+	return named.split(":")[0];
 }
 
 function factsOf(job: PageJob): [string, string][] {

@@ -69,7 +69,7 @@ h3{font-size:1rem;margin:1.75rem 0 .5rem}
 mark{color:inherit;border-radius:2px;padding:.1em 0;background:rgba(var(--hot),calc(var(--heat)*.75));-webkit-box-decoration-break:clone;box-decoration-break:clone}
 mark.at{box-shadow:inset 0 -2px rgb(var(--hot));font-weight:600}
 .quiet{color:var(--soft);opacity:.75}
-.chart{display:block;width:100%;height:auto;font:11px system-ui,sans-serif}
+.chart{display:block;width:100%;max-width:36rem;height:auto;font:11px system-ui,sans-serif}
 .chart text{fill:var(--soft)}
 .chart .grid{stroke:var(--line)}
 .chart .frame{stroke:var(--soft);fill:none}

@@ -79,7 +79,7 @@ async function encoded(): Promise<EncodedText["tokens"]> {
 		latents: Array.from(index.subarray(offsets[row], offsets[row + 1]), (latent, i) => ({
 			latent,
 			value: value[offsets[row]! + i]!,
-		})).sort((a, b) => b.value - a.value),
+		})),
 	}));
 }
 
@@ -181,7 +181,7 @@ const READ = `(async () => {
 		token.click();
 		const rows = [...document.querySelectorAll('.live tbody tr')];
 		const latents = rows.map(({ cells }) => ({ latent: Number(cells[0].textContent), value: Number(cells[3].textContent) }));
-		found.push({ text: token.textContent.replace('␣', ' '), latents: latents.sort((a, b) => b.value - a.value) });
+		found.push({ text: token.textContent.replace('␣', ' '), latents: latents.sort((a, b) => a.latent - b.latent) });
 	}
 	return found;
 })()`;

@@ -7,6 +7,7 @@ import { join } from "node:path";
 import { gunzipSync } from "node:zlib";
 import { Float32, Utf8, vectorFromArray } from "apache-arrow";
 import { bandsOf } from "../../cli/reports/features/app/bands.ts";
+import { ranked } from "../../cli/reports/features/app/ranking.ts";
 import { addressOf, routeOf } from "../../cli/reports/features/app/routes.ts";
 import { Search } from "../../cli/reports/features/app/search.ts";
 import { heat, label, visible } from "../../cli/reports/features/app/text.ts";
@@ -169,6 +170,30 @@ test("what can't be seen is shown, and any activation can be seen", () => {
 	expect([label(" the"), label("\n")]).toEqual(["the", "↵"]);
 	expect([heat(4, 4), heat(0, 0)]).toEqual([1, 0]);
 	expect(heat(0.001, 4)).toBeGreaterThan(0.1);
+});
+
+test("latents of a text rank by their share of what they are known for", () => {
+	const active = [
+		[7, 1],
+		[8, 3],
+		[9, -4],
+		[7, 2],
+		[5, 6],
+	].map(([latent, value]) => ({ latent: latent!, value: value! }));
+	const largest = new Map([
+		[7, 2],
+		[8, 6],
+		[9, 5],
+		[5, 3],
+	]);
+	const found = ranked([...active, { latent: 6, value: 0.1 }], (latent) => largest.get(latent));
+	expect(found.map(({ latent, value, share }) => [latent, value, share])).toEqual([
+		[5, 6, 1],
+		[7, 2, 1],
+		[6, 0.1, 1],
+		[9, -4, 0.8],
+		[8, 3, 0.5],
+	]);
 });
 
 test("samples fall into bands by their rank", () => {

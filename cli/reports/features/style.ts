@@ -107,7 +107,6 @@ textarea{resize:vertical;margin-bottom:.5rem}
 .live .text{font-size:17px;line-height:1.9;margin:1.25rem 0 .25rem}
 .token{font:inherit;color:inherit;background:none;border:0;padding:0;margin:0;white-space:pre-wrap;cursor:pointer;text-align:left;display:inline}
 .token:hover mark,.token:hover span{outline:1px solid var(--soft)}
-.wide{overflow-x:auto}
 @media (min-width:56.01rem){.top nav a[data-view=latents]{display:none}}
 @media (max-width:56rem){
 	.facts{grid-template-columns:minmax(0,1fr);gap:0}

@@ -16,7 +16,7 @@ const LONGEST = 512;
 
 export interface EncodedToken {
 	readonly text: string;
-	/** The latents that are active, the most active first. */
+	/** The latents that are active, by their numbers. */
 	readonly latents: readonly ActiveLatent[];
 }
 
@@ -86,7 +86,7 @@ export async function openTextLatents(
 						latent,
 						value: codes.value[from + i]!,
 					}));
-					return { text: tokenizer.decode([id]), latents: latents.sort((a, b) => b.value - a.value) };
+					return { text: tokenizer.decode([id]), latents };
 				}),
 				cut: all.length > tokens.length,
 			};

@@ -2,11 +2,11 @@
 import type { PackedExample, PackedLogit } from "../format.ts";
 import { bandsOf } from "./bands.ts";
 import { type Child, h } from "./dom.ts";
+import { latentCells, tableHead } from "./latent-cells.ts";
 import { percent, shown } from "./numbers.ts";
 import { bars, evenTicks } from "./plot.ts";
-import { addressOf } from "./routes.ts";
 import type { Detail, Store } from "./store.ts";
-import { label, visible } from "./text.ts";
+import { visible } from "./text.ts";
 import { tokenElement } from "./tokens.ts";
 
 export function latentView(store: Store, row: number, { strings, latent }: Detail): HTMLElement {
@@ -81,9 +81,9 @@ export function latentView(store: Store, row: number, { strings, latent }: Detai
 		h(
 			"div",
 			{ class: "columns" },
-			latent.nearest.length > 0 && section("Nearest decoder rows", links(store, "cosine", latent.nearest)),
+			latent.nearest.length > 0 && section("Nearest decoder rows", links(store, ["cosine"], latent.nearest)),
 			latent.cooccurring.length > 0 &&
-				section("Active on the same rows", links(store, "Jaccard", latent.cooccurring, "phi")),
+				section("Active on the same rows", links(store, ["Jaccard", "phi"], latent.cooccurring)),
 		),
 	);
 }
@@ -154,49 +154,16 @@ function logits(name: string, list: readonly PackedLogit[], strings: readonly st
 
 function links(
 	store: Store,
-	measure: string,
-	list: readonly (readonly [latent: number, value: number, second?: number])[],
-	second?: string,
+	measures: readonly string[],
+	list: readonly (readonly [latent: number, ...values: number[]])[],
 ): HTMLElement {
-	return h(
-		"table",
-		{ class: "links" },
+	const rows = list.map(([latent, ...values]) =>
 		h(
-			"thead",
+			"tr",
 			{},
-			h(
-				"tr",
-				{},
-				h("th", { scope: "col" }, "latent"),
-				h("th", { scope: "col" }, "tokens"),
-				h("th", { scope: "col", class: "amount" }, measure),
-				second !== undefined && h("th", { scope: "col", class: "amount" }, second),
-			),
-		),
-		h(
-			"tbody",
-			{},
-			list.map(([latent, value, other]) => {
-				const row = store.rowOf(latent);
-				const tokens = row === undefined ? [] : store.labels.tokens[row]!;
-				const explanation = row === undefined ? undefined : store.labels.texts.explanation?.[row];
-				return h(
-					"tr",
-					{},
-					h(
-						"td",
-						{},
-						row === undefined ? latent : h("a", { href: addressOf({ view: "latent", latent }) }, latent),
-					),
-					h(
-						"td",
-						{ class: "tokens" },
-						explanation ?? tokens.slice(0, 4).map((token) => h("span", { class: "chip" }, label(token))),
-					),
-					h("td", { class: "amount" }, value.toFixed(2)),
-					second !== undefined && h("td", { class: "amount" }, (other ?? 0).toFixed(2)),
-				);
-			}),
+			latentCells(store, latent),
+			values.map((value) => h("td", { class: "amount" }, value.toFixed(2))),
 		),
 	);
+	return h("table", { class: "links" }, tableHead("latent", "active on", ...measures), h("tbody", {}, rows));
 }

@@ -1,10 +1,10 @@
 /** The list of latents: searched, sorted, and as long as it likes, since only what is seen is there. */
 import { h } from "./dom.ts";
+import { chips } from "./latent-cells.ts";
 import { percent, shown } from "./numbers.ts";
 import { addressOf } from "./routes.ts";
 import type { Direction, Search } from "./search.ts";
 import type { Store } from "./store.ts";
-import { label } from "./text.ts";
 import { scrollTo, viewOf } from "./virtual.ts";
 
 /** As the style has it. */
@@ -111,7 +111,7 @@ export function latentList(store: Store, search: Search): LatentList {
 					"span",
 					{ class: explanation ? "tokens" : "tokens bare" },
 					tokens.length > 0
-						? tokens.map((token) => h("span", { class: "chip" }, label(token)))
+						? chips(tokens)
 						: h("span", { class: "soft" }, density === 0 ? "never active" : "no tokens"),
 				),
 				h("span", { class: "what soft" }, explanation ?? ""),

@@ -55,9 +55,7 @@ export class Store {
 	}
 
 	/** Row of a latent by its number; undefined for one that the page lacks. */
-	rowOf(latent: number): number | undefined {
-		return this.#rowOf.get(latent);
-	}
+	readonly rowOf = (latent: number): number | undefined => this.#rowOf.get(latent);
 
 	async detail(row: number): Promise<Detail> {
 		const number = this.manifest.chunks.findLastIndex((first) => first <= row);

@@ -135,6 +135,11 @@ test("so do files that a person picks, and others are refused", async () => {
 	);
 	const other = file(join(MODEL, "model.safetensors"));
 	await expect(readSae(manifest.live!, other)).rejects.toThrow("model.safetensors: has no array W_enc");
+	const twin = halved({ ...randomTopK(128, 96, 4, 99), metadata: {} });
+	await saveSae(twin, join(folder, "twin"));
+	await expect(
+		readSae(manifest.live!, file(join(folder, "twin", "sae_weights.safetensors"))),
+	).rejects.toThrow("has other numbers than this page's SAE");
 	const wrong = { ...model, d_in: 64 };
 	await expect(openTextLatents(gpu, wrong, manifest.live!.inference, files, HOOK)).rejects.toThrow(
 		"the SAE reads 64 numbers, but blocks.1.hook_resid_post of this model has 128",
@@ -164,6 +169,10 @@ for (const chromium of CHROMIUM ? [CHROMIUM] : []) {
 		if (await tab.value("Boolean(navigator.gpu) && navigator.gpu.requestAdapter().then(Boolean)")) {
 			expect(await tab.value("document.querySelector('.status').textContent")).toBe("");
 			agree(await tab.value(READ), 2e-3);
+			await tab.value("document.querySelector('.live tbody button').click()");
+			expect(await tab.value("document.querySelector('.result').textContent")).toMatch(
+				/Brightness is latent \d+ alone/,
+			);
 		} else {
 			expect(await tab.value("document.querySelector('.status').textContent")).toContain("WebGPU");
 		}

@@ -86,7 +86,7 @@ export interface LiveManifest {
 	/** The SAE without its tensors, of which the shapes are said. */
 	readonly sae: Omit<SaeModel, "tensors">;
 	readonly inference: InferenceSpec;
-	readonly tensors: readonly TensorShape[];
+	readonly tensors: readonly KnownTensor[];
 	/** The hook point that the SAE encodes; unknown for streams that don't say. */
 	readonly hookPoint: string | undefined;
 	/** Name of the language model, for people. */
@@ -95,10 +95,28 @@ export interface LiveManifest {
 	readonly embedded: { readonly sae?: Blob; readonly model?: EmbeddedModel };
 }
 
-export interface TensorShape {
+/** What is known of a tensor that the page may not hold. */
+export interface KnownTensor {
 	readonly name: string;
 	readonly shape: readonly number[];
+	/** What `fingerprint` gives of its numbers. */
+	readonly print: number;
 }
+
+/**
+ * Tells tensors apart, of the same shape too, though not by what rounding to float16 changes. Two of them are of the
+ * same numbers where these differ by less than {@link SAME_PRINT}.
+ */
+export function fingerprint(data: Float32Array): number {
+	let [along, size] = [0, 0];
+	for (let i = 0; i < data.length; i++) {
+		along += data[i]! * Math.cos(i);
+		size += Math.abs(data[i]!);
+	}
+	return size === 0 ? 0 : along / size;
+}
+
+export const SAME_PRINT = 1e-4;
 
 /** Bytes in pieces. */
 export interface Blob {

@@ -9,7 +9,7 @@ import { registry } from "../../plugins.ts";
 import { pageProgram } from "./bundle.ts";
 import type { Training } from "./curves.ts";
 import { embeddableModel, embeddableSae, encoderTensors, type Fits } from "./embed.ts";
-import type { EmbeddedModel, LiveManifest, MapKind } from "./format.ts";
+import { type EmbeddedModel, fingerprint, type LiveManifest, type MapKind } from "./format.ts";
 import { MOST_FOR_UMAP, mapOf } from "./map.ts";
 import { type Index, Packer } from "./pack.ts";
 import { PageWriter } from "./page.ts";
@@ -126,7 +126,11 @@ async function writeLive(page: PageWriter, job: PageJob): Promise<LiveManifest |
 	return {
 		sae: description,
 		inference: architecture.inference(sae, {}),
-		tensors: encoderTensors(sae).map(([name, { shape }]) => ({ name, shape })),
+		tensors: encoderTensors(sae).map(([name, { shape, data }]) => ({
+			name,
+			shape,
+			print: fingerprint(data),
+		})),
 		hookPoint,
 		model: job.model,
 		embedded: {

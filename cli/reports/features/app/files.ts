@@ -9,7 +9,7 @@ import {
 } from "../../../../core/files/safetensors-read.ts";
 import { namedTensor, type TensorFile } from "../../../../core/files/tensor-file.ts";
 import type { SaeModel } from "../../../../core/sae.ts";
-import type { LiveManifest } from "../format.ts";
+import { fingerprint, type LiveManifest, SAME_PRINT } from "../format.ts";
 
 /** A language model, before anything of it is on the device. */
 export interface ModelFiles {
@@ -31,21 +31,27 @@ export function bytesOf(name: string, source: Blob): Bytes {
 	};
 }
 
-/** @throws SaeError where a tensor is missing or has another shape. */
+/** @throws SaeError where a tensor is missing or is not of this SAE. */
 export async function readSae(
 	{ sae, tensors }: Pick<LiveManifest, "sae" | "tensors">,
 	bytes: Bytes,
 ): Promise<SaeModel> {
 	const file = await openSafetensorsBytes(bytes);
 	const read: [string, SaeModel["tensors"][string]][] = [];
-	for (const { name, shape } of tensors) {
+	for (const { name, shape, print } of tensors) {
 		const found = namedTensor(file, name).shape;
 		if (found.join() !== shape.join()) {
 			throw new SaeError(
 				`${bytes.name}: ${name} has the shape [${found.join(", ")}], this page's SAE has [${shape.join(", ")}]`,
 			);
 		}
-		read.push([name, { shape, data: await readFloat32(file, name) }]);
+		const data = await readFloat32(file, name);
+		if (!(Math.abs(fingerprint(data) - print) < SAME_PRINT)) {
+			throw new SaeError(
+				`${bytes.name}: ${name} has other numbers than this page's SAE; is it of the folder that sae import makes?`,
+			);
+		}
+		read.push([name, { shape, data }]);
 	}
 	return { ...sae, tensors: Object.fromEntries(read) };
 }

@@ -92,7 +92,7 @@ export interface LiveManifest {
 	/** Name of the language model, for people. */
 	readonly model: string | undefined;
 	/** What the page holds: the SAE's encoder and the model, as safetensors. */
-	readonly embedded: { readonly sae?: Blob; readonly model?: EmbeddedModel };
+	readonly embedded: { readonly sae?: HeldBytes; readonly model?: EmbeddedModel };
 }
 
 /** What is known of a tensor that the page may not hold. */
@@ -119,7 +119,7 @@ export function fingerprint(data: Float32Array): number {
 export const SAME_PRINT = 1e-4;
 
 /** Bytes in pieces. */
-export interface Blob {
+export interface HeldBytes {
 	readonly bytes: number;
 	readonly pieces: number;
 }
@@ -130,7 +130,7 @@ export interface EmbeddedModel {
 	readonly config: unknown;
 	readonly tokenizer: unknown;
 	readonly settings: unknown;
-	readonly weights: Blob;
+	readonly weights: HeldBytes;
 }
 
 /** Columns as they lie behind each other: the wider first, so that each is aligned for its type. */

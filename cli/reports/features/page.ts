@@ -3,7 +3,7 @@ import { createHash } from "node:crypto";
 import { gzipSync } from "node:zlib";
 import type { Append } from "../../../core/files/atomic.ts";
 import type { Pieces } from "./embed.ts";
-import { type Blob, type Chunk, DATA_TYPE, inOrder, type Manifest } from "./format.ts";
+import { type Chunk, DATA_TYPE, type HeldBytes, inOrder, type Manifest } from "./format.ts";
 import type { Index } from "./pack.ts";
 import { STYLE } from "./style.ts";
 
@@ -55,7 +55,7 @@ export class PageWriter {
 		await this.#json("labels", labels);
 	}
 
-	async blob(name: string, pieces: Pieces): Promise<Blob> {
+	async blob(name: string, pieces: Pieces): Promise<HeldBytes> {
 		let number = 0;
 		let waiting: Uint8Array[] = [];
 		let held = 0;

@@ -99,6 +99,9 @@ function start(store: Store): void {
 			return;
 		}
 		if (typing || event.ctrlKey || event.metaKey || event.altKey) return;
+		// A result of one's own is not left by accident.
+		const stays = routeOf(location.hash).view === "live" && event.key !== "/";
+		if (stays) return;
 		if (event.key === "/") {
 			event.preventDefault();
 			if (wide.matches || routeOf(location.hash).view === "latents") list.search.focus();
@@ -132,9 +135,12 @@ function start(store: Store): void {
 		list.element,
 		main,
 	);
-	addEventListener("hashchange", () => void show());
+	const showOrSay = () => {
+		show().catch((error: Error) => main.replaceChildren(h("p", {}, error.message)));
+	};
+	addEventListener("hashchange", showOrSay);
 	addEventListener("resize", () => list.refresh());
-	void show();
+	showOrSay();
 }
 
 function kbd(key: string): HTMLElement {

@@ -1,10 +1,10 @@
 /** What the page holds, unpacked when it is asked for. */
 import {
 	type Chunk,
+	type HeldBytes,
 	inOrder,
 	type Labels,
 	type Manifest,
-	type Blob as Packed,
 	type PackedLatent,
 } from "../format.ts";
 
@@ -81,7 +81,7 @@ function columnsOf({ columns, rows }: Manifest, bytes: Uint8Array<ArrayBuffer>):
 }
 
 /** All bytes of a blob. */
-export async function blobBytes(name: string, { pieces }: Packed): Promise<Uint8Array<ArrayBuffer>> {
+export async function blobBytes(name: string, { pieces }: HeldBytes): Promise<Uint8Array<ArrayBuffer>> {
 	const parts: Uint8Array<ArrayBuffer>[] = [];
 	for (let piece = 0; piece < pieces; piece++) parts.push(await unpacked(`${name}-${piece}`));
 	return new Uint8Array(await new Blob(parts).arrayBuffer());

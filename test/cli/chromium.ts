@@ -30,7 +30,8 @@ interface Message {
 	readonly result?: Readonly<Record<string, unknown>>;
 }
 
-export interface Tab {
+/** Ends with the scope that it is in, also when a test fails. */
+export interface Tab extends AsyncDisposable {
 	open(address: string): Promise<void>;
 	/** The value of an expression, which may be a promise. */
 	value<T>(expression: string): Promise<T>;
@@ -40,7 +41,6 @@ export interface Tab {
 	/** Addresses that were asked for, and what the browser complained of. */
 	readonly requests: readonly string[];
 	readonly complaints: readonly string[];
-	close(): Promise<void>;
 }
 
 export async function openTab(chromium: string): Promise<Tab> {
@@ -102,7 +102,7 @@ export async function openTab(chromium: string): Promise<Tab> {
 			await call("Input.dispatchKeyEvent", { type: "keyDown", key, ...text }, sessionId);
 			await call("Input.dispatchKeyEvent", { type: "keyUp", key }, sessionId);
 		},
-		async close() {
+		async [Symbol.asyncDispose]() {
 			socket.close();
 			child.kill();
 			await child.exited;

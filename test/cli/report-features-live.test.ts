@@ -148,7 +148,7 @@ test("so do files that a person picks, and others are refused", async () => {
 
 for (const chromium of CHROMIUM ? [CHROMIUM] : []) {
 	test("the page itself does, in Chromium, and fetches nothing", async () => {
-		const tab = await openTab(chromium);
+		await using tab = await openTab(chromium);
 		await tab.open(`${pathToFileURL(page)}#latent/7`);
 		await tab.until("document.querySelector('h2')?.textContent === 'Latent 7'");
 		// Others' text is text.
@@ -178,7 +178,6 @@ for (const chromium of CHROMIUM ? [CHROMIUM] : []) {
 		}
 		expect(tab.requests.filter((address) => !address.startsWith("file:"))).toEqual([]);
 		expect(tab.complaints).toEqual([]);
-		await tab.close();
 	});
 }
 

@@ -78,17 +78,27 @@ function tableCell(value: Plain): string {
 	return text.length > CELL_WIDTH ? `${text.slice(0, CELL_WIDTH - 1)}…` : text;
 }
 
-/** The beginning of a list, and its length. Latents are shown as `index:value`, tokens with their logits. */
+/** What an entry is of, and its number: latents, tokens with their logits, examples of a latent by their own token. */
+function entryCell(item: Plain): string {
+	if (item === null || typeof item !== "object" || Array.isArray(item)) return JSON.stringify(item);
+	const entry = item as { readonly [key: string]: Plain };
+	const of = (what: Plain | undefined, number: Plain | undefined) =>
+		`${typeof what === "string" ? JSON.stringify(what) : what}:${Number(number).toPrecision(3)}`;
+	if ("index" in entry && "value" in entry) return of(entry.index, entry.value);
+	if ("token" in entry && "logit" in entry) return of(entry.text || entry.token, entry.logit);
+	if ("latent" in entry) return of(entry.latent, entry.cosine ?? entry.jaccard);
+	if ("texts" in entry && "at" in entry) {
+		const [at, texts, tokens] = [Number(entry.at), entry.texts as Plain[], entry.tokens as Plain[]];
+		return of(texts[at] ?? tokens[at] ?? `row ${entry.row}`, entry.value);
+	}
+	return JSON.stringify(item);
+}
+
+/** The beginning of a list, and its length. */
 function listCell(values: readonly Plain[]): string {
 	const items = values.map((item) => {
 		if (typeof item === "number") return item.toPrecision(3);
-		if (item !== null && typeof item === "object" && "index" in item && "value" in item) {
-			return `${item.index}:${Number(item.value).toPrecision(3)}`;
-		}
-		if (item !== null && typeof item === "object" && "token" in item && "logit" in item) {
-			return `${JSON.stringify(item.text ?? item.token)}:${Number(item.logit).toPrecision(3)}`;
-		}
-		return JSON.stringify(item);
+		return entryCell(item);
 	});
 	const tail = ` … (${items.length})`;
 	let text = "";

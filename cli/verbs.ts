@@ -32,6 +32,10 @@ export const VERBS: Readonly<Record<string, VerbEntry>> = {
 		"Show what latents do in a language model, and where they come from",
 		() => import("./commands/attribute.ts"),
 	),
+	features: entry(
+		"Collect what there is to know of each latent: examples, statistics, neighbours",
+		() => import("./commands/features.ts"),
+	),
 	report: entry("Show what a table of results says", () => import("./commands/report.ts")),
 	import: entry(
 		"Make a native folder of a sparse autoencoder in any known format",

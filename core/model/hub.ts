@@ -26,6 +26,13 @@ export async function findModel(
 	return (await cached(name)) ?? (await fetched(name, log));
 }
 
+/** The same, but only where it is on this machine. */
+export async function findLocalModel(name: string): Promise<string | undefined> {
+	const found = await stat(name).catch(() => undefined);
+	if (found?.isDirectory()) return name;
+	return !found && HUB_ID.test(name) ? cached(name) : undefined;
+}
+
 /** The newest complete copy in the cache. */
 async function cached(name: string): Promise<string | undefined> {
 	const folder = join(cacheFolder(), `models--${name.replace("/", "--")}`);

@@ -12,8 +12,9 @@ export { openTokenizer, readModelSpec, tokenizerIfAny } from "./folder.ts";
 export { drawToken, type GenerateOptions, generate, type PositionChange } from "./generate.ts";
 export type { LogitHead, Logits } from "./head.ts";
 export { expandLayers, findHookPoint, type HookPoint, hookPoints } from "./hooks.ts";
-export { findModel } from "./hub.ts";
+export { findLocalModel, findModel } from "./hub.ts";
 export {
+	checkLogitRoute,
 	extremeTokens,
 	type LogitAttribution,
 	openLogitAttribution,

@@ -67,6 +67,11 @@ export async function openLogitAttribution(
 	}
 }
 
+/** @throws SaeError for a hook point that reaches the logits only through attention or activations. */
+export function checkLogitRoute(spec: ModelSpec, point: HookPoint): void {
+	routeOf(spec, point);
+}
+
 function routeOf(spec: ModelSpec, { name, layer }: HookPoint): Route {
 	const own: Layer | undefined = layer === undefined ? undefined : spec.layers[layer];
 	const part = name.replace(/^blocks\.\d+\./, "");

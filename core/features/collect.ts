@@ -1,0 +1,59 @@
+/** A latents stream through a collector, one batch ahead of it. */
+import type { RecordBatch } from "apache-arrow";
+import { codesOf } from "../arrow/codes.ts";
+import type { RecordStream } from "../stream.ts";
+import { type Collected, Collector, type CollectorOptions } from "./collector.ts";
+import { factReader } from "./facts.ts";
+
+/** What the stream does not say itself. */
+export type CollectOptions = Omit<CollectorOptions, "tokens">;
+
+/** Rows without neighbours need no room for them. */
+export function collectorOptions({ schema }: RecordStream, options: CollectOptions): CollectorOptions {
+	const { tokens, alone } = factReader(schema);
+	return { ...options, tokens, ...(alone && { before: 0, after: 0 }) };
+}
+
+/**
+ * Statistics and examples of every latent, in one pass. While a batch is looked at, the next one is made.
+ *
+ * @param seen called after each batch with the rows so far; what it throws ends the pass.
+ * @param limit rows to stop after.
+ * @throws SaeError when it is no latents stream, or one of another SAE.
+ * @example
+ * const latents = encodeStream(activations, sae, runtime);
+ * const collected = await collectFeatures(latents, { d_sae, examples: 20, samples: 25, before: 24, after: 7, sketch: 256, seed: 0 });
+ */
+export async function collectFeatures(
+	stream: RecordStream,
+	options: CollectOptions,
+	{ seen = () => {}, limit = Number.POSITIVE_INFINITY }: { seen?(rows: number): void; limit?: number } = {},
+): Promise<Collected> {
+	const facts = factReader(stream.schema);
+	const collector = new Collector(collectorOptions(stream, options));
+	for await (const batch of ahead(stream.batches)) {
+		const left = limit - collector.rows;
+		const codes = codesOf(batch);
+		collector.add({ ...codes, rows: Math.min(codes.rows, left) }, facts.read(batch));
+		seen(collector.rows);
+		if (collector.rows >= limit) break;
+	}
+	return collector.finish();
+}
+
+/** The same batches, each asked for before the one ahead of it is worked on. Does not wait when it is left. */
+async function* ahead(batches: AsyncIterable<RecordBatch>): AsyncGenerator<RecordBatch> {
+	const iterator = batches[Symbol.asyncIterator]();
+	let next = iterator.next();
+	try {
+		for (;;) {
+			const { done, value } = await next;
+			if (done) return;
+			next = iterator.next();
+			next.catch(() => {});
+			yield value;
+		}
+	} finally {
+		iterator.return?.().catch(() => {});
+	}
+}

@@ -1,0 +1,84 @@
+/** Which latents are active on the same rows, by counting every pair. */
+import type { CooccurringLatent } from "../arrow/features.ts";
+import type { Codes } from "../sae.ts";
+
+/** Latents up to which every pair is counted: 64 MiB. */
+export const MOST_COUNTED = 4096;
+
+/** What co-occurrence is known from. */
+export interface Cooccurrence {
+	/** How, and how far off it may be, in words. */
+	readonly description: string;
+	/** The `most` latents with the largest Jaccard similarity, of equal ones the lower first; each is above 0. */
+	of(latent: number, most: number): CooccurringLatent[];
+}
+
+/** How often each latent was active, and over how many rows. */
+export interface Activity {
+	readonly rows: number;
+	count(latent: number): number;
+}
+
+/** φ, the correlation of being active; 0 where a latent always is. `both`: rows on which both are. */
+export function phi({ rows, count }: Activity, i: number, j: number, both: number): number {
+	const [a, b] = [count(i), count(j)];
+	const spread = Math.sqrt(a) * Math.sqrt(rows - a) * Math.sqrt(b) * Math.sqrt(rows - b);
+	return spread === 0 ? 0 : (both * rows - a * b) / spread;
+}
+
+/** Puts an entry among the best, if it is one of them. */
+export function rank(best: CooccurringLatent[], entry: CooccurringLatent, most: number): void {
+	const isBefore = ({ jaccard, latent }: CooccurringLatent) =>
+		jaccard > entry.jaccard || (jaccard === entry.jaccard && latent < entry.latent);
+	let at = best.length;
+	while (at > 0 && !isBefore(best[at - 1]!)) at--;
+	if (at === most) return;
+	best.splice(at, 0, entry);
+	if (best.length > most) best.pop();
+}
+
+export class PairCounts {
+	readonly #d_sae: number;
+	/** [d_sae, d_sae], of which the pairs with the lower latent first are used. */
+	readonly #counts: Uint32Array;
+	#active = new Uint32Array(64);
+
+	constructor(d_sae: number) {
+		this.#d_sae = d_sae;
+		this.#counts = new Uint32Array(d_sae * d_sae);
+	}
+
+	add({ rows, offsets, index, value }: Codes): void {
+		const counts = this.#counts;
+		const d_sae = this.#d_sae;
+		for (let row = 0; row < rows; row++) {
+			const [begin, end] = [offsets[row]!, offsets[row + 1]!];
+			if (end - begin > this.#active.length) this.#active = new Uint32Array(2 * (end - begin));
+			const active = this.#active;
+			let n = 0;
+			for (let at = begin; at < end; at++) if (value[at] !== 0) active[n++] = index[at]!;
+			for (let a = 0; a < n; a++) {
+				const first = active[a]! * d_sae;
+				for (let b = a + 1; b < n; b++) counts[first + active[b]!]!++;
+			}
+		}
+	}
+
+	finish(activity: Activity): Cooccurrence {
+		const d_sae = this.#d_sae;
+		const counts = this.#counts;
+		return {
+			description: "exact: every pair of latents was counted on every row",
+			of(latent, most) {
+				const best: CooccurringLatent[] = [];
+				for (let other = 0; other < d_sae; other++) {
+					const both = counts[Math.min(latent, other) * d_sae + Math.max(latent, other)]!;
+					if (both === 0) continue;
+					const jaccard = both / (activity.count(latent) + activity.count(other) - both);
+					rank(best, { latent: other, jaccard, phi: phi(activity, latent, other, both) }, most);
+				}
+				return best;
+			},
+		};
+	}
+}

@@ -110,6 +110,8 @@ class GpuSae implements SaeRuntime {
 	/** Reconstructions into the units of those rows. */
 	readonly #restore: Dispatch | undefined;
 	#encoder: Encoder;
+	/** The last of the calls that wait for each other. */
+	#last: Promise<unknown> = Promise.resolve();
 
 	constructor(gpu: Gpu, model: SaeModel, spec: InferenceSpec, maxRows: number) {
 		const { d_in, d_out = d_in, d_sae } = model;
@@ -289,11 +291,21 @@ class GpuSae implements SaeRuntime {
 		const parts: Codes[] = [];
 		for (let first = 0; first < rows; first += most) {
 			const count = Math.min(most, rows - first);
-			parts.push(
-				await this.#encodeSome(data.subarray(first * this.d_in, (first + count) * this.d_in), count),
-			);
+			const some = data.subarray(first * this.d_in, (first + count) * this.d_in);
+			parts.push(await this.#inTurn(() => this.#encodeSome(some, count)));
 		}
 		return parts.length === 1 ? parts[0]! : joinCodes(parts);
+	}
+
+	/**
+	 * Codes of any number are counted, and may be written again into more room, before they can be read: until then no
+	 * other call may bring its rows. All else is submitted at once, and the device keeps it in order.
+	 */
+	#inTurn<T>(work: () => Promise<T>): Promise<T> {
+		if (this.#room > 0) return work();
+		const turn = this.#last.then(work);
+		this.#last = turn.catch(() => {});
+		return turn;
 	}
 
 	/** Returns the rows' type. */
@@ -351,7 +363,8 @@ class GpuSae implements SaeRuntime {
 		for (let first = 0; first < codes.rows; first += most) {
 			const count = Math.min(most, codes.rows - first);
 			const rows = inputs?.subarray(first * this.d_in, (first + count) * this.d_in);
-			out.set(await this.#decodeSome(codes, first, count, rows), first * this.d_out);
+			const decoded = this.#inTurn(() => this.#decodeSome(codes, first, count, rows));
+			out.set(await decoded, first * this.d_out);
 		}
 		return out;
 	}

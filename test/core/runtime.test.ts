@@ -1,6 +1,7 @@
 /** Finished SAEs on the device against the float64 reference. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { openGpu } from "../../core/gpu/device.ts";
+import { FIRST_ROOM } from "../../core/gpu/select.ts";
 import { openRuntime } from "../../core/runtime.ts";
 import type { Codes, SaeModel } from "../../core/sae.ts";
 import { Gpu } from "../../kernels/gpu.ts";
@@ -77,6 +78,19 @@ describe("encode and decode", () => {
 		for (const [i, half] of halves.entries()) expectCodes(codes[i]!, encodeTopK(model, half, 15, 4));
 		const decoded = await Promise.all(codes.map((part) => runtime.decode(part)));
 		for (const [i, part] of codes.entries()) expectNear(decoded[i]!, decode(model, part));
+		runtime.close();
+	});
+
+	test("several calls at once keep apart where rows have any number of codes, and room for these grows", async () => {
+		const model = { ...randomTopK(17, 900, 900), apply_b_dec_to_input: false };
+		// Rows with hundreds of codes after rows with none, and the other way round.
+		const most = { ...model.tensors, b_enc: { shape: [900], data: new Float32Array(900).fill(-4) } };
+		const sparse = { ...model, tensors: most };
+		const parts = [1, 9, 1, 9].map((scale) => rowsFor(model, 8).map((value) => value * scale));
+		const runtime = await openRuntime(gpu, sparse, { select: { kind: "all" } }, 8);
+		const codes = await Promise.all(parts.map((part) => runtime.encode(part, 8)));
+		for (const [i, part] of parts.entries()) expectCodes(codes[i]!, encodeTopK(sparse, part, 8, 900));
+		expect(codes[1]!.index.length).toBeGreaterThan(8 * FIRST_ROOM);
 		runtime.close();
 	});
 

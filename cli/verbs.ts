@@ -24,6 +24,10 @@ export const VERBS: Readonly<Record<string, VerbEntry>> = {
 	encode: entry("Turn activations into sparse latents", () => import("./commands/encode.ts")),
 	decode: entry("Turn latents back into activations", () => import("./commands/decode.ts")),
 	eval: entry("Measure how good a sparse autoencoder is", () => import("./commands/eval.ts")),
+	search: entry(
+		"Find rows by their latents, or by a query whose latents are changed",
+		() => import("./commands/search.ts"),
+	),
 	intervene: entry(
 		"Run a language model with latents ablated, clamped or scaled",
 		() => import("./commands/intervene.ts"),

@@ -132,7 +132,7 @@ async function* decodeBatches(
 	}
 }
 
-function checkCodes({ index, value }: Codes, d_sae: number): void {
+export function checkCodes({ index, value }: Codes, d_sae: number): void {
 	const foreign = index.find((latent) => latent >= d_sae);
 	if (foreign !== undefined) {
 		throw new SaeError(

@@ -13,13 +13,13 @@ import { identitySae, labelledStream } from "../../plugins/labelled.ts";
 import { referenceRuntime } from "../../reference/context.ts";
 import { randomStream } from "../../reference/models.ts";
 
-const CONCEPTS = 32;
+const CONCEPTS = 16;
 const ACTIVE = 4;
 const random = randomStream(4);
 /** Each document has four of the concepts, to different degrees, and a little of everything. */
 const documents = Array.from({ length: 3000 }, () => {
 	const row = Array.from({ length: CONCEPTS }, () => random() * 0.1 - 0.05);
-	for (let n = 0; n < ACTIVE; n++) row[Math.floor(random() * CONCEPTS)]! += 0.5 + random();
+	for (let n = 0; n < ACTIVE; n++) row[Math.floor(random() * CONCEPTS)]! += 0.75 + random() * 0.5;
 	return row;
 });
 const texts = documents.map((_, i) => `text ${i}`);
@@ -165,7 +165,7 @@ describe("a search by a query", () => {
 		const shares: Record<string, number[]> = { before: [], keep: [], drop: [], codes: [] };
 		for (const number of queries) {
 			const { vector, codes } = await query(number);
-			const steered = steerCodes(codes, [parseEdit("clamp", `${concept}=1.1`)]);
+			const steered = steerCodes(codes, [parseEdit("clamp", `${concept}=1.2`)]);
 			expect(steered.index.length).toBe(ACTIVE);
 			const share = async (asked: Query) => {
 				const rows = await found(stream(1000), asked, { except: number });

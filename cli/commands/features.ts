@@ -173,8 +173,7 @@ async function collect(model: SaeModel, input: RecordStream, options: Options, c
 		const seconds = ((performance.now() - began) / 1000).toFixed(1);
 		// In KiB.
 		const peak = (process.resourceUsage().maxRSS / 2 ** 20).toFixed(1);
-		let never = 0;
-		for (let latent = 0; latent < model.d_sae; latent++) if (records.count(latent) === 0) never++;
+		const never = records.counts.filter((count) => count === 0).length;
 		log.info(
 			`${rows.toLocaleString("en")} rows in ${seconds} s (${rate(rows)} rows/s, ${peak} GiB of memory at most); ` +
 				`${never} of ${model.d_sae} latents were never active`,

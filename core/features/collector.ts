@@ -2,23 +2,12 @@
 import { SaeError } from "../errors.ts";
 import { firstNonFinite } from "../finite.ts";
 import type { Codes } from "../sae.ts";
+import { CodesByLatent } from "./by-latent.ts";
 import { mixed, SPREAD } from "./hash.ts";
 import { KeptExamples } from "./kept-examples.ts";
 import { type Cooccurrence, MOST_COUNTED, PairCounts } from "./pairs.ts";
 import { RecentRows, type RowFacts } from "./recent-rows.ts";
-import {
-	BINS,
-	COUNT,
-	FIELDS,
-	LatentRecords,
-	MAX,
-	MIN,
-	PER_WIDTH,
-	SAMPLE_BELOW,
-	SKETCH_BELOW,
-	SUM,
-	TOP_ABOVE,
-} from "./records.ts";
+import { LatentRecords } from "./records.ts";
 import { RowSketches } from "./sketch.ts";
 
 export interface CollectorOptions {
@@ -48,11 +37,9 @@ export interface Collected {
 	readonly cooccurrence: Cooccurrence | undefined;
 }
 
-/** Rows, or codes, after which the contexts of examples are cut out: by then most candidates have been displaced. */
-const RESOLVE_ROWS = 65_536;
-const RESOLVE_CODES = 1 << 22;
-/** Rows that are taken in at a time. */
-const PART_ROWS = 8192;
+/** Rows, or codes, that are looked at together: enough for many codes of a latent, few enough for caches. */
+const BLOCK_ROWS = 1 << 14;
+const BLOCK_CODES = 1 << 20;
 /** Rows are numbered, and counted in bins, with 32 bits. */
 const MOST_ROWS = 2 ** 32;
 
@@ -72,23 +59,25 @@ export class Collector {
 	readonly #pairs: PairCounts | undefined;
 	readonly #sketches: RowSketches | undefined;
 	readonly #recent = new RecentRows();
-	/** Where the window of the last row begins. */
+	readonly #codes: CodesByLatent;
+	/** By place among the recent rows: hashes for the samples and for the sketches, and where the row's window begins. */
+	#hashes = new Uint32Array();
+	#sketchHashes = new Uint32Array();
+	#windows = new Uint32Array();
+	/** Rows that were looked at. */
+	#done = 0;
+	/** Where the window of the last of them begins. */
 	#window = 0;
 
 	constructor(options: CollectorOptions) {
 		const { d_sae, examples, samples, sketch } = options;
 		this.#options = options;
 		this.#records = new LatentRecords(d_sae);
+		this.#codes = new CodesByLatent(d_sae);
 		this.#top = new KeptExamples(d_sae, examples, options);
 		this.#samples = new KeptExamples(d_sae, samples, options);
 		if (sketch > 0 && d_sae <= MOST_COUNTED) this.#pairs = new PairCounts(d_sae);
 		else if (sketch > 0) this.#sketches = new RowSketches(d_sae, sketch);
-		const { numbers } = this.#records;
-		for (let at = 0; at < numbers.length; at += FIELDS) {
-			numbers[at + TOP_ABOVE] = examples > 0 ? Number.NEGATIVE_INFINITY : Number.POSITIVE_INFINITY;
-			numbers[at + SAMPLE_BELOW] = samples > 0 ? Number.POSITIVE_INFINITY : 0;
-			numbers[at + SKETCH_BELOW] = this.#sketches ? Number.POSITIVE_INFINITY : 0;
-		}
 	}
 
 	/** Rows so far. */
@@ -97,90 +86,123 @@ export class Collector {
 	}
 
 	/** @throws SaeError for codes that are not of this SAE, not finite, or not in order. */
-	add(codes: Codes, facts: RowFacts): void {
-		checkCodes(codes, this.#options.d_sae, this.rows);
+	add(given: Codes, facts: RowFacts): void {
+		checkCodes(given, this.#options.d_sae, this.rows);
+		const codes = withoutZeros(given);
 		this.#pairs?.add(codes);
 		const { before, after } = this.#options;
 		const recent = this.#recent;
 		for (let from = 0; from < codes.rows; ) {
 			const to = partEnd(codes, from);
-			const place = recent.rows;
 			recent.append(codes, facts, from, to);
-			this.#count(place);
-			if (recent.rows >= RESOLVE_ROWS || recent.codes >= RESOLVE_CODES) {
-				this.#resolve(this.rows - after);
-				recent.discard(recent.rows - after - before);
-			}
 			from = to;
+			// Those rows are ready that have all of their context.
+			const ready = this.rows - after - this.#done;
+			const isMuch = ready >= BLOCK_ROWS || (recent.codes >= BLOCK_CODES && ready > before + after);
+			if (!isMuch) continue;
+			this.#lookAt(ready);
+			recent.discard(this.#done - before - recent.first);
 		}
 	}
 
 	finish(): Collected {
-		this.#resolve(this.rows);
+		this.#lookAt(this.rows - this.#done);
 		const { rows } = this;
 		const records = this.#records;
-		const activity = { rows, count: (latent: number) => records.count(latent) };
-		const cooccurrence = (this.#pairs ?? this.#sketches)?.finish(activity);
+		const cooccurrence = (this.#pairs ?? this.#sketches)?.finish({ rows, counts: records.counts });
 		return { rows, records, top: this.#top, samples: this.#samples, cooccurrence };
 	}
 
-	#resolve(end: number): void {
-		this.#top.resolve(this.#recent, end);
-		this.#samples.resolve(this.#recent, end);
+	/** Takes in the next `count` rows; those before and after are there for contexts. */
+	#lookAt(count: number): void {
+		const codes = this.#codes;
+		const begin = this.#done - this.#recent.first;
+		codes.sort(this.#recent);
+		this.#prepare(begin, begin + count);
+		const { starts } = codes;
+		for (let latent = 0; latent < this.#options.d_sae; latent++) {
+			const all = starts[latent + 1]!;
+			if (starts[latent] === all) continue;
+			const from = codes.find(begin, starts[latent]!, all);
+			const to = codes.find(begin + count, from, all);
+			if (from < to) this.#take(latent, from, to);
+		}
+		this.#done += count;
 	}
 
-	/** Takes in the recent rows from `place` on. */
-	#count(place: number): void {
+	/** Hashes and windows of the rows from place `begin` to `end` (exclusive). */
+	#prepare(begin: number, end: number): void {
 		const { seed, before, after } = this.#options;
-		const { first, rows, offsets, index, value, begins } = this.#recent;
-		const records = this.#records;
-		const { numbers, bins } = records;
-		const [top, samples, sketches] = [this.#top, this.#samples, this.#sketches];
+		const { first, begins } = this.#recent;
+		if (this.#hashes.length < end) {
+			this.#hashes = new Uint32Array(end);
+			this.#sketchHashes = new Uint32Array(end);
+			this.#windows = new Uint32Array(end);
+		}
 		const size = before + 1 + after;
 		const key = mixed(seed);
-		let window = this.#window;
-		for (let i = place; i < rows; i++) {
-			const row = first + i;
-			if (begins[i] === 1 || row - window >= size) window = row;
-			const rowHash = mixed(row ^ key);
-			const sketchHash = mixed(rowHash);
-			const end = offsets[i + 1]!;
-			for (let entry = offsets[i]!; entry < end; entry++) {
-				const activation = value[entry]!;
-				if (activation === 0) continue;
-				const latent = index[entry]!;
-				const at = latent * FIELDS;
-				numbers[at + COUNT]!++;
-				numbers[at + SUM]! += activation;
-				if (activation < numbers[at + MIN]!) {
-					if (activation < 0 && numbers[at + MIN]! >= 0) records.makeSigned(latent);
-					numbers[at + MIN] = activation;
-				}
-				if (activation > numbers[at + MAX]!) numbers[at + MAX] = activation;
-				const base = numbers[at + MIN]! < 0 ? BINS / 2 : 0;
-				let bin = Math.floor(activation * numbers[at + PER_WIDTH]!) + base;
-				if (!(bin >= 0 && bin < BINS)) bin = records.fit(latent, activation);
-				bins[latent * BINS + bin]!++;
-				if (activation > numbers[at + TOP_ABOVE]!) {
-					numbers[at + TOP_ABOVE] = -top.put(latent, row, -activation, window);
-				}
-				const hash = mixed(rowHash ^ Math.imul(latent, SPREAD));
-				if (hash < numbers[at + SAMPLE_BELOW]!) {
-					numbers[at + SAMPLE_BELOW] = samples.put(latent, row, hash);
-				}
-				if (sketchHash < numbers[at + SKETCH_BELOW]!) {
-					numbers[at + SKETCH_BELOW] = sketches!.add(latent, sketchHash);
-				}
-			}
+		for (let place = begin; place < end; place++) {
+			const row = first + place;
+			if (begins[place] === 1 || row - this.#window >= size) this.#window = row;
+			this.#windows[place] = this.#window;
+			this.#hashes[place] = mixed(row ^ key);
+			this.#sketchHashes[place] = mixed(this.#hashes[place]!);
 		}
-		this.#window = window;
+	}
+
+	/** Takes in a latent's codes `from` to `to` (exclusive). */
+	#take(latent: number, from: number, to: number): void {
+		const { places, values, starts } = this.#codes;
+		// Each of them goes over the codes by itself, which a processor is better at than at doing all at once.
+		this.#records.add(latent, values, from, to);
+		this.#sketches?.add(latent, this.#sketchHashes, places, from, to);
+		const isTop = this.#takeTop(latent, from, to);
+		const isSample = this.#takeSamples(latent, from, to);
+		const [begin, end] = [starts[latent]!, starts[latent + 1]!];
+		if (isTop) this.#top.cut(latent, this.#done, this.#recent, this.#codes, begin, end);
+		if (isSample) this.#samples.cut(latent, this.#done, this.#recent, this.#codes, begin, end);
+	}
+
+	/** Whether any of the codes may be a top example now. */
+	#takeTop(latent: number, from: number, to: number): boolean {
+		const top = this.#top;
+		const windows = this.#windows;
+		const { first } = this.#recent;
+		const { places, values } = this.#codes;
+		let bound = top.bound(latent);
+		let found = false;
+		for (let at = from; at < to; at++) {
+			const key = -values[at]!;
+			if (key >= bound) continue;
+			bound = top.put(latent, first + places[at]!, key, windows[places[at]!]!);
+			found = true;
+		}
+		return found;
+	}
+
+	/** Whether any of the codes is a sample now, or was for a moment. */
+	#takeSamples(latent: number, from: number, to: number): boolean {
+		const samples = this.#samples;
+		const hashes = this.#hashes;
+		const { first } = this.#recent;
+		const { places } = this.#codes;
+		const own = Math.imul(latent, SPREAD);
+		let bound = samples.bound(latent);
+		let found = false;
+		for (let at = from; at < to; at++) {
+			const key = mixed(hashes[places[at]!]! ^ own);
+			if (key >= bound) continue;
+			bound = samples.put(latent, first + places[at]!, key);
+			found = true;
+		}
+		return found;
 	}
 }
 
-/** Where a part ends that begins at row `from`: few rows, and few codes unless it is one row. */
+/** Where a part ends that begins at row `from`: a block's rows at most, and its codes unless it is one row. */
 function partEnd({ rows, offsets }: Codes, from: number): number {
-	let to = Math.min(rows, from + PART_ROWS);
-	while (to - from > 1 && offsets[to]! - offsets[from]! > RESOLVE_CODES) to = from + ((to - from) >> 1);
+	let to = Math.min(rows, from + BLOCK_ROWS);
+	while (to - from > 1 && offsets[to]! - offsets[from]! > BLOCK_CODES) to = from + ((to - from) >> 1);
 	return to;
 }
 
@@ -196,6 +218,24 @@ function checkCodes({ rows, offsets, index, value }: Codes, d_sae: number, first
 			last = latent;
 		}
 	}
+}
+
+/** A code of 0 is none. */
+function withoutZeros(codes: Codes): Codes {
+	if (!codes.value.includes(0)) return codes;
+	const offsets = new Uint32Array(codes.rows + 1);
+	const kept: number[] = [];
+	for (let row = 0; row < codes.rows; row++) {
+		for (let at = codes.offsets[row]!; at < codes.offsets[row + 1]!; at++)
+			if (codes.value[at] !== 0) kept.push(at);
+		offsets[row + 1] = kept.length;
+	}
+	return {
+		rows: codes.rows,
+		offsets,
+		index: Uint32Array.from(kept, (at) => codes.index[at]!),
+		value: Float32Array.from(kept, (at) => codes.value[at]!),
+	};
 }
 
 function wrongLatent(row: number, latent: number, d_sae: number): SaeError {

@@ -82,7 +82,7 @@ export function featureOf(latent: number, parts: FeatureParts): Feature {
 
 /** Exact where the samples are all activations there were, else from the histogram. */
 function quantilesOf({ records }: Collected, latent: number, drawn: readonly KeptExample[]) {
-	if (drawn.length < records.count(latent)) return (value: number) => records.quantile(latent, value);
+	if (drawn.length < records.counts[latent]!) return (value: number) => records.quantile(latent, value);
 	return (value: number) => drawn.filter((one) => one.value <= value).length / drawn.length;
 }
 

@@ -1,4 +1,5 @@
 /** A bounded number of examples of every latent, with the rows around them, in flat arrays. */
+import type { CodesByLatent } from "./by-latent.ts";
 import type { RecentRows } from "./recent-rows.ts";
 
 export interface KeptExample {
@@ -30,6 +31,8 @@ export class KeptExamples {
 	readonly #shape: ContextShape;
 	readonly #window: number;
 	readonly #filled: Uint16Array;
+	/** By latent, what a key must be below to be kept. */
+	readonly #bounds: Float64Array;
 	readonly #keys: Float64Array;
 	readonly #rows: Uint32Array;
 	readonly #at: Uint16Array;
@@ -39,15 +42,12 @@ export class KeptExamples {
 	readonly #values: Float32Array;
 	readonly #tokens: Uint32Array;
 	readonly #texts: (string | null)[] = [];
-	/** Slots whose context is yet to be cut out, and whether a slot is among them. */
-	#pending: number[] = [];
-	readonly #isPending: Uint8Array;
 	#hasDocuments = false;
 	#hasPositions = false;
 
-	/** Bytes of an example. */
-	static bytes({ before, after, tokens }: ContextShape): number {
-		return (before + 1 + after) * (tokens ? 8 : 4) + 8 + 4 + 2 + 2 + 4 + 4 + 1;
+	/** Bytes of a latent. */
+	static bytes(slots: number, { before, after, tokens }: ContextShape): number {
+		return 10 + slots * (24 + (before + 1 + after) * (tokens ? 8 : 4));
 	}
 
 	constructor(d_sae: number, slots: number, shape: ContextShape) {
@@ -56,6 +56,9 @@ export class KeptExamples {
 		this.#shape = shape;
 		this.#window = shape.before + 1 + shape.after;
 		this.#filled = new Uint16Array(d_sae);
+		this.#bounds = new Float64Array(d_sae).fill(
+			slots > 0 ? Number.POSITIVE_INFINITY : Number.NEGATIVE_INFINITY,
+		);
 		this.#keys = new Float64Array(all);
 		this.#rows = new Uint32Array(all);
 		this.#at = new Uint16Array(all);
@@ -64,88 +67,91 @@ export class KeptExamples {
 		this.#positions = new Uint32Array(all);
 		this.#values = new Float32Array(all * this.#window);
 		this.#tokens = new Uint32Array(shape.tokens ? all * this.#window : 0);
-		this.#isPending = new Uint8Array(all);
+	}
+
+	/** A row is kept if its key is below this. */
+	bound(latent: number): number {
+		return this.#bounds[latent]!;
 	}
 
 	/**
-	 * Keeps a row if it belongs here, and returns the key that further ones must be below. Of rows from `since` on, which
-	 * are in one window with this one, only the best is kept.
+	 * Keeps a row whose key is below the bound, and returns the new bound. Of rows from `since` on, which are in one
+	 * window with this one, only the best is kept. Its context is still to be cut.
 	 */
 	put(latent: number, row: number, key: number, since = NEVER): number {
 		const { slots } = this;
+		const keys = this.#keys;
+		const rows = this.#rows;
 		const first = latent * slots;
-		const filled = this.#filled[latent]!;
+		const end = first + this.#filled[latent]!;
 		let worst = first;
-		for (let slot = first; slot < first + filled; slot++) {
-			const [other, its] = [this.#rows[slot]!, this.#keys[slot]!];
-			if (other >= since) {
-				if (key < its) this.#set(slot, row, key);
-				return this.#bound(latent);
-			}
-			const most = this.#keys[worst]!;
-			if (its > most || (its === most && other > this.#rows[worst]!)) worst = slot;
-		}
-		if (filled < slots) {
-			this.#filled[latent] = filled + 1;
-			this.#set(first + filled, row, key);
-		} else if (key < this.#keys[worst]!) this.#set(worst, row, key);
-		return this.#bound(latent);
-	}
-
-	#bound(latent: number): number {
-		if (this.#filled[latent]! < this.slots) return Number.POSITIVE_INFINITY;
 		let most = Number.NEGATIVE_INFINITY;
-		for (let slot = latent * this.slots; slot < (latent + 1) * this.slots; slot++) {
-			if (this.#keys[slot]! > most) most = this.#keys[slot]!;
+		/** The largest key but for the worst one's. */
+		let next = Number.NEGATIVE_INFINITY;
+		let same = -1;
+		for (let slot = first; slot < end; slot++) {
+			const its = keys[slot]!;
+			if (rows[slot]! >= since) same = slot;
+			if (its > most || (its === most && rows[slot]! > rows[worst]!)) {
+				next = most;
+				most = its;
+				worst = slot;
+			} else if (its > next) next = its;
 		}
-		return most;
+		if (same >= 0 && key >= keys[same]!) return this.#bounds[latent]!;
+		const isFull = end === first + slots;
+		const isNew = same < 0 && !isFull;
+		const slot = same >= 0 ? same : isFull ? worst : end;
+		keys[slot] = key;
+		rows[slot] = row;
+		if (isNew) this.#filled[latent]!++;
+		if (isNew ? end + 1 < first + slots : !isFull) return Number.POSITIVE_INFINITY;
+		const bound = Math.max(slot === worst && !isNew ? next : most, key);
+		this.#bounds[latent] = bound;
+		return bound;
 	}
 
-	#set(slot: number, row: number, key: number): void {
-		this.#rows[slot] = row;
-		this.#keys[slot] = key;
-		if (this.#isPending[slot]) return;
-		this.#isPending[slot] = 1;
-		this.#pending.push(slot);
+	/**
+	 * Cuts out the contexts of a latent's examples from row `since` on. `from` and `to`: its codes.
+	 */
+	cut(
+		latent: number,
+		since: number,
+		recent: RecentRows,
+		codes: CodesByLatent,
+		from: number,
+		to: number,
+	): void {
+		const first = latent * this.slots;
+		const end = first + this.#filled[latent]!;
+		for (let slot = first; slot < end; slot++) {
+			if (this.#rows[slot]! >= since) this.#cut(slot, recent, codes, from, to);
+		}
 	}
 
-	/** Cuts out the contexts of examples before row `end`, whose whole contexts are among the recent rows. */
-	resolve(recent: RecentRows, end: number): void {
-		this.#hasDocuments ||= recent.facts.documents !== undefined;
-		this.#hasPositions ||= recent.facts.positions !== undefined;
-		this.#pending = this.#pending.filter((slot) => {
-			if (this.#rows[slot]! >= end) return true;
-			this.#isPending[slot] = 0;
-			this.#cut(slot, recent);
-			return false;
-		});
-	}
-
-	#cut(slot: number, { first, rows, offsets, index, value, begins, facts, texts }: RecentRows): void {
+	#cut(slot: number, recent: RecentRows, codes: CodesByLatent, from: number, to: number): void {
 		const { before, after } = this.#shape;
-		const latent = Math.floor(slot / this.slots);
-		const place = this.#rows[slot]! - first;
-		let from = place;
-		while (from > 0 && place - from < before && begins[from] === 0) from--;
-		let to = place + 1;
-		while (to < rows && to - place <= after && begins[to] === 0) to++;
+		const { rows, begins, facts, texts } = recent;
+		const place = this.#rows[slot]! - recent.first;
+		let start = place;
+		while (start > 0 && place - start < before && begins[start] === 0) start--;
+		let end = place + 1;
+		while (end < rows && end - place <= after && begins[end] === 0) end++;
 		const out = slot * this.#window;
-		for (let row = from; row < to; row++) {
-			const end = offsets[row + 1]!;
-			let low = offsets[row]!;
-			let high = end;
-			while (low < high) {
-				const middle = (low + high) >> 1;
-				if (index[middle]! < latent) low = middle + 1;
-				else high = middle;
-			}
-			this.#values[out + row - from] = low < end && index[low] === latent ? value[low]! : 0;
+		const values = this.#values;
+		for (let i = 0; i < end - start; i++) values[out + i] = 0;
+		const { places, values: all } = codes;
+		for (let at = codes.find(start, from, to); at < to && places[at]! < end; at++) {
+			values[out + places[at]! - start] = all[at]!;
 		}
-		this.#at[slot] = place - from;
-		this.#lengths[slot] = to - from;
-		if (facts.tokens) this.#tokens.set(facts.tokens.subarray(from, to), out);
-		if (facts.documents) this.#documents[slot] = facts.documents[place]!;
-		if (facts.positions) this.#positions[slot] = facts.positions[place]!;
+		this.#at[slot] = place - start;
+		this.#lengths[slot] = end - start;
+		const { tokens, documents, positions } = facts;
+		if (tokens) for (let i = start; i < end; i++) this.#tokens[out + i - start] = tokens[i]!;
+		if (documents) this.#documents[slot] = documents[place]!;
+		if (positions) this.#positions[slot] = positions[place]!;
+		this.#hasDocuments = documents !== undefined;
+		this.#hasPositions = positions !== undefined;
 		if (texts) this.#texts[slot] = texts[place]!;
 	}
 

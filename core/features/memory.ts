@@ -3,22 +3,24 @@ import { SaeError } from "../errors.ts";
 import type { CollectorOptions } from "./collector.ts";
 import { KeptExamples } from "./kept-examples.ts";
 import { MOST_COUNTED } from "./pairs.ts";
-import { BINS, FIELDS } from "./records.ts";
+import { LatentRecords } from "./records.ts";
+import { RowSketches } from "./sketch.ts";
 
 const GB = 1e9;
 
 /**
  * Bytes, but for the rows that came last, the SAE itself and the program:
  *
- *     d_sae · (324 + (examples + samples) · (25 + (before + 1 + after) · 8) + co-occurrence)
+ *     d_sae · (309 + (examples + samples) · (24 + (before + 1 + after) · 8) + co-occurrence)
  *
- * 4 instead of 8 without tokens. Co-occurrence: 4 · d_sae up to 4,096 latents, else 24 · sketch, of which 20 at the end.
+ * 4 instead of 8 without tokens. Co-occurrence: 4 · d_sae up to 4,096 latents, else 12 + 28 · sketch, of which
+ * 20 · sketch at the end.
  */
 export function collectorBytes(options: CollectorOptions): number {
 	const { d_sae, examples, samples, sketch } = options;
-	const cooccurrence = sketch === 0 ? 0 : d_sae <= MOST_COUNTED ? 4 * d_sae : 24 * sketch;
-	const own = FIELDS * 8 + BINS * 4 + 4;
-	return d_sae * (own + (examples + samples) * KeptExamples.bytes(options) + cooccurrence);
+	const kept = KeptExamples.bytes(examples, options) + KeptExamples.bytes(samples, options);
+	const cooccurrence = sketch === 0 ? 0 : d_sae <= MOST_COUNTED ? 4 * d_sae : RowSketches.bytes(sketch);
+	return d_sae * (LatentRecords.bytes + kept + cooccurrence);
 }
 
 /** Latents that hashes can be sorted with. */

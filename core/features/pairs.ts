@@ -16,12 +16,12 @@ export interface Cooccurrence {
 /** How often each latent was active, and over how many rows. */
 export interface Activity {
 	readonly rows: number;
-	count(latent: number): number;
+	readonly counts: Float64Array;
 }
 
 /** φ, the correlation of being active; 0 where a latent always is. `both`: rows on which both are. */
-export function phi({ rows, count }: Activity, i: number, j: number, both: number): number {
-	const [a, b] = [count(i), count(j)];
+export function phi({ rows, counts }: Activity, i: number, j: number, both: number): number {
+	const [a, b] = [counts[i]!, counts[j]!];
 	const spread = Math.sqrt(a) * Math.sqrt(rows - a) * Math.sqrt(b) * Math.sqrt(rows - b);
 	return spread === 0 ? 0 : (both * rows - a * b) / spread;
 }
@@ -41,25 +41,21 @@ export class PairCounts {
 	readonly #d_sae: number;
 	/** [d_sae, d_sae], of which the pairs with the lower latent first are used. */
 	readonly #counts: Uint32Array;
-	#active = new Uint32Array(64);
 
 	constructor(d_sae: number) {
 		this.#d_sae = d_sae;
 		this.#counts = new Uint32Array(d_sae * d_sae);
 	}
 
-	add({ rows, offsets, index, value }: Codes): void {
+	/** Codes by ascending latent, none of them 0. */
+	add({ rows, offsets, index }: Codes): void {
 		const counts = this.#counts;
 		const d_sae = this.#d_sae;
 		for (let row = 0; row < rows; row++) {
-			const [begin, end] = [offsets[row]!, offsets[row + 1]!];
-			if (end - begin > this.#active.length) this.#active = new Uint32Array(2 * (end - begin));
-			const active = this.#active;
-			let n = 0;
-			for (let at = begin; at < end; at++) if (value[at] !== 0) active[n++] = index[at]!;
-			for (let a = 0; a < n; a++) {
-				const first = active[a]! * d_sae;
-				for (let b = a + 1; b < n; b++) counts[first + active[b]!]!++;
+			const end = offsets[row + 1]!;
+			for (let a = offsets[row]!; a < end; a++) {
+				const first = index[a]! * d_sae;
+				for (let b = a + 1; b < end; b++) counts[first + index[b]!]!++;
 			}
 		}
 	}
@@ -74,7 +70,7 @@ export class PairCounts {
 				for (let other = 0; other < d_sae; other++) {
 					const both = counts[Math.min(latent, other) * d_sae + Math.max(latent, other)]!;
 					if (both === 0) continue;
-					const jaccard = both / (activity.count(latent) + activity.count(other) - both);
+					const jaccard = both / (activity.counts[latent]! + activity.counts[other]! - both);
 					rank(best, { latent: other, jaccard, phi: phi(activity, latent, other, both) }, most);
 				}
 				return best;

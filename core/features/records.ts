@@ -1,22 +1,8 @@
 /** What is known of each latent's activations: their number, sum, extremes and histogram. */
 import type { FeatureHistogram } from "../arrow/features.ts";
 
-/** Numbers of a latent lie side by side, so that an activation touches one line of the processor's cache. */
-export const FIELDS = 8;
-export const COUNT = 0;
-export const SUM = 1;
-export const MIN = 2;
-export const MAX = 3;
-/** 1 / width of a bin; infinite before the first activation. */
-export const PER_WIDTH = 4;
-/** An activation has to be larger to be a top example. */
-export const TOP_ABOVE = 5;
-/** The activation's hash has to be below it to be a sample. */
-export const SAMPLE_BELOW = 6;
-/** The row's hash has to be below it for the sketch of rows. */
-export const SKETCH_BELOW = 7;
-
 export const BINS = 64;
+const MIDDLE = BINS / 2;
 
 /** More than 1 / width of any bin of float32 numbers. */
 const FINEST = 2 ** 160;
@@ -28,74 +14,93 @@ const FINEST = 2 ** 160;
  */
 export class LatentRecords {
 	readonly d_sae: number;
-	/** [d_sae, FIELDS] */
-	readonly numbers: Float64Array;
+	readonly counts: Float64Array;
+	readonly #sums: Float64Array;
+	readonly #min: Float32Array;
+	readonly #max: Float32Array;
+	/** 1 / width of a bin; 0 before the first activation. */
+	readonly #perWidth: Float64Array;
+	/** The bin that begins at 0. */
+	readonly #zero: Uint8Array;
 	/** [d_sae, BINS] */
-	readonly bins: Uint32Array;
+	readonly #bins: Uint32Array;
+
+	/** Bytes of a latent. */
+	static readonly bytes = 3 * 8 + 2 * 4 + 1 + BINS * 4;
 
 	constructor(d_sae: number) {
 		this.d_sae = d_sae;
-		this.bins = new Uint32Array(d_sae * BINS);
-		this.numbers = new Float64Array(d_sae * FIELDS);
-		for (let at = 0; at < this.numbers.length; at += FIELDS) {
-			this.numbers[at + MIN] = Number.POSITIVE_INFINITY;
-			this.numbers[at + MAX] = Number.NEGATIVE_INFINITY;
-			this.numbers[at + PER_WIDTH] = Number.POSITIVE_INFINITY;
+		this.counts = new Float64Array(d_sae);
+		this.#sums = new Float64Array(d_sae);
+		this.#min = new Float32Array(d_sae).fill(Number.POSITIVE_INFINITY);
+		this.#max = new Float32Array(d_sae).fill(Number.NEGATIVE_INFINITY);
+		this.#perWidth = new Float64Array(d_sae);
+		this.#zero = new Uint8Array(d_sae);
+		this.#bins = new Uint32Array(d_sae * BINS);
+	}
+
+	/** Takes in activations `from` to `to` (exclusive) of `values`, at least one and none of them 0. */
+	add(latent: number, values: Float32Array, from: number, to: number): void {
+		let sum = this.#sums[latent]!;
+		let min = this.#min[latent]!;
+		let max = this.#max[latent]!;
+		for (let at = from; at < to; at++) {
+			const value = values[at]!;
+			sum += value;
+			if (value < min) min = value;
+			if (value > max) max = value;
+		}
+		this.counts[latent]! += to - from;
+		this.#sums[latent] = sum;
+		this.#min[latent] = min;
+		this.#max[latent] = max;
+		this.#makeRoom(latent, min, max);
+		const bins = this.#bins;
+		const perWidth = this.#perWidth[latent]!;
+		const zero = latent * BINS + this.#zero[latent]!;
+		for (let at = from; at < to; at++) bins[zero + Math.floor(values[at]! * perWidth)]!++;
+	}
+
+	/** Widens bins until the extremes have one. */
+	#makeRoom(latent: number, min: number, max: number): void {
+		const isFirst = this.#perWidth[latent] === 0;
+		if (isFirst) this.#perWidth[latent] = FINEST;
+		if (min < 0 && this.#zero[latent] === 0) {
+			if (isFirst) this.#zero[latent] = MIDDLE;
+			else this.#widen(latent, MIDDLE);
+		}
+		const zero = this.#zero[latent]!;
+		const fits = (perWidth: number) =>
+			Math.floor(min * perWidth) + zero >= 0 && Math.floor(max * perWidth) + zero < BINS;
+		while (!fits(this.#perWidth[latent]!)) {
+			if (isFirst) this.#perWidth[latent]! /= 2;
+			else this.#widen(latent, zero);
 		}
 	}
 
-	/** Makes room for the first negative activation of a latent, before it is counted. */
-	makeSigned(latent: number): void {
-		if (Number.isFinite(this.numbers[latent * FIELDS + PER_WIDTH]!)) this.#widen(latent, 0, BINS / 2);
-	}
-
-	/** Makes bins wide enough for a value that has none, and returns its own. MIN and MAX are up to date. */
-	fit(latent: number, value: number): number {
-		const at = latent * FIELDS + PER_WIDTH;
-		const base = this.numbers[at - PER_WIDTH + MIN]! < 0 ? BINS / 2 : 0;
-		const binOf = () => Math.floor(value * this.numbers[at]!) + base;
-		const outside = () => binOf() < 0 || binOf() >= BINS;
-		if (!Number.isFinite(this.numbers[at]!)) {
-			this.numbers[at] = FINEST;
-			while (outside()) this.numbers[at]! /= 2;
-		}
-		while (outside()) this.#widen(latent, base, base);
-		return binOf();
-	}
-
-	/** Merges pairs of bins; 0 is at the beginning of bin `from`, then at that of bin `to`. */
-	#widen(latent: number, from: number, to: number): void {
-		const own = this.bins.subarray(latent * BINS, (latent + 1) * BINS);
-		const before = own.slice();
+	/** Merges pairs of bins; 0 is at the beginning of bin `zero` then. */
+	#widen(latent: number, zero: number): void {
+		const own = this.#bins.subarray(latent * BINS, (latent + 1) * BINS);
+		const [before, was] = [own.slice(), this.#zero[latent]!];
 		own.fill(0);
-		for (const [bin, count] of before.entries()) own[to + ((bin - from) >> 1)]! += count;
-		this.numbers[latent * FIELDS + PER_WIDTH]! /= 2;
-	}
-
-	count(latent: number): number {
-		return this.numbers[latent * FIELDS + COUNT]!;
+		for (const [bin, count] of before.entries()) own[zero + ((bin - was) >> 1)]! += count;
+		this.#zero[latent] = zero;
+		this.#perWidth[latent]! /= 2;
 	}
 
 	/** Zeros for a latent without activations. */
 	summary(latent: number): { count: number; mean: number; min: number; max: number } {
-		const at = latent * FIELDS;
-		const count = this.numbers[at + COUNT]!;
+		const count = this.counts[latent]!;
 		if (count === 0) return { count, mean: 0, min: 0, max: 0 };
-		const [sum, min, max] = [SUM, MIN, MAX].map((field) => this.numbers[at + field]!) as [
-			number,
-			number,
-			number,
-		];
-		return { count, mean: sum / count, min, max };
+		return { count, mean: this.#sums[latent]! / count, min: this.#min[latent]!, max: this.#max[latent]! };
 	}
 
 	/** From 0 to the last bin that has a count; of a latent that has been negative, all bins. */
 	histogram(latent: number): FeatureHistogram {
-		const at = latent * FIELDS;
-		if (this.numbers[at + COUNT] === 0) return { start: 0, width: 0, counts: new Uint32Array() };
-		const width = 1 / this.numbers[at + PER_WIDTH]!;
-		const own = this.bins.subarray(latent * BINS, (latent + 1) * BINS);
-		if (this.numbers[at + MIN]! < 0) return { start: (-BINS / 2) * width, width, counts: own };
+		if (this.counts[latent] === 0) return { start: 0, width: 0, counts: new Uint32Array() };
+		const width = 1 / this.#perWidth[latent]!;
+		const own = this.#bins.subarray(latent * BINS, (latent + 1) * BINS);
+		if (this.#zero[latent] === MIDDLE) return { start: -MIDDLE * width, width, counts: own };
 		return { start: 0, width, counts: own.subarray(0, own.findLastIndex((count) => count > 0) + 1) };
 	}
 

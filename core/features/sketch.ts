@@ -10,38 +10,53 @@ import { type Activity, type Cooccurrence, phi, rank } from "./pairs.ts";
 export class RowSketches {
 	readonly #d_sae: number;
 	readonly #size: number;
-	/** [d_sae, size]; heaps with the largest first once they are full. */
+	/** [d_sae, 2 · size]; of those that fill their place the lower half is kept. */
 	readonly #hashes: Uint32Array;
 	readonly #filled: Uint32Array;
+	/** By latent, what a hash must be below to be kept. */
+	readonly #bounds: Float64Array;
 
 	/** @param size hashes per latent, from 1. */
 	constructor(d_sae: number, size: number) {
 		this.#d_sae = d_sae;
 		this.#size = size;
-		this.#hashes = new Uint32Array(d_sae * size);
+		this.#hashes = new Uint32Array(d_sae * 2 * size);
 		this.#filled = new Uint32Array(d_sae);
+		this.#bounds = new Float64Array(d_sae).fill(Number.POSITIVE_INFINITY);
 	}
 
-	/** Adds the hash of a row, which is below what was returned last; returns what further ones must be below. */
-	add(latent: number, hash: number): number {
-		const size = this.#size;
-		const heap = this.#hashes;
-		const first = latent * size;
-		const filled = this.#filled[latent]!;
-		if (filled === size) {
-			sink(heap, first, size, 0, hash);
-			return heap[first]!;
+	/** Bytes of a latent's sketch, with those that finding pairs takes at the end. */
+	static bytes(size: number): number {
+		return 12 + (8 + 20) * size;
+	}
+
+	/** Adds the hashes of the rows at `places[from]` to `places[to - 1]`. */
+	add(latent: number, hashes: Uint32Array, places: Uint32Array, from: number, to: number): void {
+		let bound = this.#bounds[latent]!;
+		for (let at = from; at < to; at++) {
+			const hash = hashes[places[at]!]!;
+			if (hash < bound) bound = this.#put(latent, hash);
 		}
-		heap[first + filled] = hash;
+	}
+
+	#put(latent: number, hash: number): number {
+		const size = this.#size;
+		const filled = this.#filled[latent]!;
+		this.#hashes[latent * 2 * size + filled] = hash;
 		this.#filled[latent] = filled + 1;
-		if (filled + 1 < size) return Number.POSITIVE_INFINITY;
-		for (let at = (size >> 1) - 1; at >= 0; at--) sink(heap, first, size, at, heap[first + at]!);
-		return heap[first]!;
+		if (filled + 1 === 2 * size) {
+			this.#bounds[latent] = this.#own(latent).sort()[size - 1]!;
+			this.#filled[latent] = size;
+		}
+		return this.#bounds[latent]!;
 	}
 
 	finish(activity: Activity): Cooccurrence {
 		const size = this.#size;
-		for (let latent = 0; latent < this.#d_sae; latent++) this.#own(latent).sort();
+		for (let latent = 0; latent < this.#d_sae; latent++) {
+			this.#own(latent).sort();
+			this.#filled[latent] = Math.min(size, this.#filled[latent]!);
+		}
 		const shared = new SharedRows(this.#d_sae, (latent) => this.#own(latent));
 		const error = Math.sqrt(0.25 / size);
 		return {
@@ -54,20 +69,21 @@ export class RowSketches {
 	}
 
 	#own(latent: number): Uint32Array {
-		return this.#hashes.subarray(latent * this.#size, latent * this.#size + this.#filled[latent]!);
+		const first = latent * 2 * this.#size;
+		return this.#hashes.subarray(first, first + this.#filled[latent]!);
 	}
 
 	/** Up to which hash all rows of a latent are known. */
 	#known(latent: number, activity: Activity): number {
 		const own = this.#own(latent);
-		return activity.count(latent) > own.length ? own.at(-1)! : Number.POSITIVE_INFINITY;
+		return activity.counts[latent]! > own.length ? own.at(-1)! : Number.POSITIVE_INFINITY;
 	}
 
 	#of(latent: number, most: number, activity: Activity, shared: SharedRows): CooccurringLatent[] {
 		const best: CooccurringLatent[] = [];
 		const own = this.#own(latent);
 		const known = this.#known(latent, activity);
-		const a = activity.count(latent);
+		const a = activity.counts[latent]!;
 		shared.each(latent, (other, both) => {
 			// The sample is no smaller than the smaller sketch: most latents can be passed over at once.
 			const least = Math.min(own.length, this.#filled[other]!);
@@ -75,7 +91,7 @@ export class RowSketches {
 			// Up to the lower of the two hashes, all rows of both are known: a uniform sample of the rows of either.
 			const limit = Math.min(known, this.#known(other, activity));
 			const jaccard = both / (upTo(own, limit) + upTo(this.#own(other), limit) - both);
-			const b = activity.count(other);
+			const b = activity.counts[other]!;
 			const together = Math.min(a, b, (jaccard * (a + b)) / (1 + jaccard));
 			rank(best, { latent: other, jaccard, phi: phi(activity, latent, other, together) }, most);
 		});
@@ -94,20 +110,6 @@ function upTo(hashes: Uint32Array, limit: number): number {
 		else high = middle;
 	}
 	return low;
-}
-
-/** Puts `hash` at place `at` of a heap, or below it. */
-function sink(heap: Uint32Array, first: number, size: number, at: number, hash: number): void {
-	let place = at;
-	for (;;) {
-		let child = 2 * place + 1;
-		if (child >= size) break;
-		if (child + 1 < size && heap[first + child + 1]! > heap[first + child]!) child++;
-		if (heap[first + child]! <= hash) break;
-		heap[first + place] = heap[first + child]!;
-		place = child;
-	}
-	heap[first + place] = hash;
 }
 
 /** Which latents keep the same rows: for every kept row the latents that keep it, for every latent its rows. */

@@ -81,4 +81,5 @@ export const plugins: readonly PluginEntry[] = [
 	{ name: "eval-mdl", provides: ["evaluator:mdl"], load: () => import("./eval-mdl.ts") },
 	{ name: "eval-families", provides: ["evaluator:families"], load: () => import("./eval-families.ts") },
 	{ name: "eval-absorption", provides: ["evaluator:absorption"], load: () => import("./eval-absorption.ts") },
+	{ name: "eval-retrieval", provides: ["evaluator:retrieval"], load: () => import("./eval-retrieval.ts") },
 ];

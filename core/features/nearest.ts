@@ -2,7 +2,6 @@
 import type { Gpu } from "../../kernels/gpu.ts";
 import type { NearLatent } from "../arrow/features.ts";
 import { transposed } from "../matrix.ts";
-import { openRuntime } from "../runtime.ts";
 import type { SaeModel } from "../sae.ts";
 import type { DecoderRows } from "./decoder.ts";
 import { RankedLists } from "./ranked-lists.ts";
@@ -21,6 +20,8 @@ export async function nearestLatents(
 	progress: (latents: number) => void = () => {},
 ): Promise<RankedLists<NearLatent>> {
 	const d_sae = norms.length;
+	// Loaded here, for who imports this module may need no GPU.
+	const { openRuntime } = await import("../runtime.ts");
 	const runtime = await openRuntime(gpu, cosineModel(unit, width, d_sae), {
 		// A latent is its own nearest.
 		select: { kind: "topk", k: Math.min(d_sae, most + 1) },

@@ -28,13 +28,17 @@ export function phi({ rows, counts }: Activity, i: number, j: number, both: numb
 
 /** Puts an entry among the best, if it is one of them. */
 export function rank(best: CooccurringLatent[], entry: CooccurringLatent, most: number): void {
-	const isBefore = ({ jaccard, latent }: CooccurringLatent) =>
-		jaccard > entry.jaccard || (jaccard === entry.jaccard && latent < entry.latent);
+	const { jaccard, latent } = entry;
 	let at = best.length;
-	while (at > 0 && !isBefore(best[at - 1]!)) at--;
+	while (at > 0) {
+		const other = best[at - 1]!;
+		if (other.jaccard > jaccard || (other.jaccard === jaccard && other.latent < latent)) break;
+		at--;
+	}
 	if (at === most) return;
-	best.splice(at, 0, entry);
-	if (best.length > most) best.pop();
+	if (best.length < most) best.push(entry);
+	for (let i = best.length - 1; i > at; i--) best[i] = best[i - 1]!;
+	best[at] = entry;
 }
 
 export class PairCounts {

@@ -53,9 +53,12 @@ export class RowSketches {
 
 	finish(activity: Activity): Cooccurrence {
 		const size = this.#size;
+		const { counts } = activity;
 		for (let latent = 0; latent < this.#d_sae; latent++) {
-			this.#own(latent).sort();
-			this.#filled[latent] = Math.min(size, this.#filled[latent]!);
+			const own = this.#own(latent).sort();
+			this.#filled[latent] = Math.min(size, own.length);
+			// From here on: up to which hash all of the latent's rows are known.
+			this.#bounds[latent] = counts[latent]! > size ? own[size - 1]! : Number.POSITIVE_INFINITY;
 		}
 		const shared = new SharedRows(this.#d_sae, (latent) => this.#own(latent));
 		const error = Math.sqrt(0.25 / size);
@@ -73,43 +76,41 @@ export class RowSketches {
 		return this.#hashes.subarray(first, first + this.#filled[latent]!);
 	}
 
-	/** Up to which hash all rows of a latent are known. */
-	#known(latent: number, activity: Activity): number {
-		const own = this.#own(latent);
-		return activity.counts[latent]! > own.length ? own.at(-1)! : Number.POSITIVE_INFINITY;
+	/** How many kept hashes of a latent are at most `limit`. */
+	#upTo(latent: number, limit: number): number {
+		const kept = this.#filled[latent]!;
+		if (this.#bounds[latent]! <= limit) return kept;
+		const first = latent * 2 * this.#size;
+		let low = 0;
+		let high = kept;
+		while (low < high) {
+			const middle = (low + high) >> 1;
+			if (this.#hashes[first + middle]! <= limit) low = middle + 1;
+			else high = middle;
+		}
+		return low;
 	}
 
 	#of(latent: number, most: number, activity: Activity, shared: SharedRows): CooccurringLatent[] {
 		const best: CooccurringLatent[] = [];
-		const own = this.#own(latent);
-		const known = this.#known(latent, activity);
-		const a = activity.counts[latent]!;
+		const { counts } = activity;
+		const known = this.#bounds[latent]!;
+		const kept = this.#filled[latent]!;
+		let least = 0;
 		shared.each(latent, (other, both) => {
 			// The sample is no smaller than the smaller sketch: most latents can be passed over at once.
-			const least = Math.min(own.length, this.#filled[other]!);
-			if (best.length === most && both < least * best[most - 1]!.jaccard) return;
+			if (both < least * Math.min(kept, this.#filled[other]!)) return;
 			// Up to the lower of the two hashes, all rows of both are known: a uniform sample of the rows of either.
-			const limit = Math.min(known, this.#known(other, activity));
-			const jaccard = both / (upTo(own, limit) + upTo(this.#own(other), limit) - both);
-			const b = activity.counts[other]!;
+			const limit = Math.min(known, this.#bounds[other]!);
+			const jaccard = both / (this.#upTo(latent, limit) + this.#upTo(other, limit) - both);
+			if (jaccard < least) return;
+			const [a, b] = [counts[latent]!, counts[other]!];
 			const together = Math.min(a, b, (jaccard * (a + b)) / (1 + jaccard));
 			rank(best, { latent: other, jaccard, phi: phi(activity, latent, other, together) }, most);
+			if (best.length === most) least = best[most - 1]!.jaccard;
 		});
 		return best;
 	}
-}
-
-/** How many of ascending hashes are at most `limit`. */
-function upTo(hashes: Uint32Array, limit: number): number {
-	if (hashes.length === 0 || hashes[hashes.length - 1]! <= limit) return hashes.length;
-	let low = 0;
-	let high = hashes.length;
-	while (low < high) {
-		const middle = (low + high) >> 1;
-		if (hashes[middle]! <= limit) low = middle + 1;
-		else high = middle;
-	}
-	return low;
 }
 
 /** Which latents keep the same rows: for every kept row the latents that keep it, for every latent its rows. */

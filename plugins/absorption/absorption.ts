@@ -52,11 +52,19 @@ export function absorptionOf(
 	return { full, fraction: Math.min(1, Math.max(0, used / (used + mainShare))) };
 }
 
-/** How many of the F1 scores of 1, 2, … latents to accept: each one more has to gain over 0.03. */
-export function splitCount(scores: readonly number[], gain = 0.03): number {
-	let count = 1;
-	while (count < scores.length && scores[count]! > scores[count - 1]! + gain) count++;
-	return count;
+/**
+ * The F1 scores of the first 1, 2, … latents that are accepted: each one more has to gain over 0.03.
+ *
+ * @param scoreOf the score of the first so many.
+ */
+export function accepted(most: number, scoreOf: (count: number) => number, gain = 0.03): number[] {
+	const scores = [scoreOf(1)];
+	while (scores.length < most) {
+		const next = scoreOf(scores.length + 1);
+		if (next <= scores.at(-1)! + gain) break;
+		scores.push(next);
+	}
+	return scores;
 }
 
 function sum(values: readonly number[]): number {

@@ -123,19 +123,19 @@ describe("evaluators", () => {
 		await checkEvaluator(await load("eval-layer-distance"), { gpu, stream });
 	});
 
-	test.each(["geometry", "dark-matter", "mdl", "families"])("%s", async (name) =>
+	test.each(["geometry", "dark-matter", "mdl", "families", "retrieval"])("%s", async (name) =>
 		checkEvaluator(await load(`eval-${name}`), { gpu }),
 	);
 
 	test.each([
-		["probing", "label"],
-		["absorption", "word"],
-	])("%s", async (name, option) => {
+		["probing", "label", {}],
+		["absorption", "word", { split_by: "rows" }],
+	])("%s", async (name, option, others) => {
 		const labels = Array.from({ length: 512 }, (_, i) => ["ant", "bee", "cat"][i % 3]!);
 		const rowsOf = (data: Float32Array, width: number) =>
 			Array.from({ length: 512 }, (_, i) => [...data.subarray(i * width, (i + 1) * width)]);
 		const stream = (width: number) => labelledStream(rowsOf(toyRows(512, width), width), { kind: labels });
-		const options = { [option]: "kind" };
+		const options = { [option]: "kind", ...others };
 		const wrong = [{}, { [option]: "missing" }];
 		await checkEvaluator(await load(`eval-${name}`), { gpu, options, stream, wrong });
 	});

@@ -163,11 +163,9 @@ async function collect(model: SaeModel, input: RecordStream, options: Options, c
 	const rate = (rows: number) => Math.round((1000 * rows) / (performance.now() - began)).toLocaleString("en");
 	try {
 		const collected = await collectFeatures(latents, collecting, {
-			...(limit !== undefined && { limit }),
-			seen(rows) {
-				signal.throwIfAborted();
-				log.progress(`${rows.toLocaleString("en")} rows, ${rate(rows)} rows/s`);
-			},
+			limit,
+			signal,
+			seen: (rows) => log.progress(`${rows.toLocaleString("en")} rows, ${rate(rows)} rows/s`),
 		});
 		const { rows, records } = collected;
 		const seconds = ((performance.now() - began) / 1000).toFixed(1);

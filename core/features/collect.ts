@@ -8,6 +8,12 @@ import { factReader } from "./facts.ts";
 /** What the stream does not say itself. */
 export type CollectOptions = Omit<CollectorOptions, "tokens">;
 
+interface Pass {
+	readonly seen?: (rows: number) => void;
+	readonly limit?: number | undefined;
+	readonly signal?: AbortSignal;
+}
+
 /** Rows without neighbours need no room for them. */
 export function collectorOptions({ schema }: RecordStream, options: CollectOptions): CollectorOptions {
 	const { tokens, alone } = factReader(schema);
@@ -17,8 +23,9 @@ export function collectorOptions({ schema }: RecordStream, options: CollectOptio
 /**
  * Statistics and examples of every latent, in one pass. While a batch is looked at, the next one is made.
  *
- * @param seen called after each batch with the rows so far; what it throws ends the pass.
+ * @param seen called after each batch with the rows so far.
  * @param limit rows to stop after.
+ * @param signal ends the pass with its reason, even while the stream stalls.
  * @throws SaeError when it is no latents stream, or one of another SAE.
  * @example
  * const latents = encodeStream(activations, sae, runtime);
@@ -27,11 +34,11 @@ export function collectorOptions({ schema }: RecordStream, options: CollectOptio
 export async function collectFeatures(
 	stream: RecordStream,
 	options: CollectOptions,
-	{ seen = () => {}, limit = Number.POSITIVE_INFINITY }: { seen?(rows: number): void; limit?: number } = {},
+	{ seen = () => {}, limit = Number.POSITIVE_INFINITY, signal = new AbortController().signal }: Pass = {},
 ): Promise<Collected> {
 	const facts = factReader(stream.schema);
 	const collector = new Collector(collectorOptions(stream, options));
-	for await (const batch of ahead(stream.batches)) {
+	for await (const batch of ahead(stream.batches, signal)) {
 		const left = limit - collector.rows;
 		const codes = codesOf(batch);
 		collector.add({ ...codes, rows: Math.min(codes.rows, left) }, facts.read(batch));
@@ -42,12 +49,17 @@ export async function collectFeatures(
 }
 
 /** The same batches, each asked for before the one ahead of it is worked on. Does not wait when it is left. */
-async function* ahead(batches: AsyncIterable<RecordBatch>): AsyncGenerator<RecordBatch> {
+async function* ahead(batches: AsyncIterable<RecordBatch>, signal: AbortSignal): AsyncGenerator<RecordBatch> {
 	const iterator = batches[Symbol.asyncIterator]();
+	const aborted = new Promise<never>((_, reject) => {
+		signal.addEventListener("abort", () => reject(signal.reason), { once: true });
+	});
+	aborted.catch(() => {});
 	let next = iterator.next();
 	try {
 		for (;;) {
-			const { done, value } = await next;
+			signal.throwIfAborted();
+			const { done, value } = await Promise.race([next, aborted]);
 			if (done) return;
 			next = iterator.next();
 			next.catch(() => {});

@@ -89,7 +89,6 @@ export class Collector {
 	add(given: Codes, facts: RowFacts): void {
 		checkCodes(given, this.#options.d_sae, this.rows);
 		const codes = withoutZeros(given);
-		this.#pairs?.add(codes);
 		const { before, after } = this.#options;
 		const recent = this.#recent;
 		for (let from = 0; from < codes.rows; ) {
@@ -155,6 +154,7 @@ export class Collector {
 		const { places, values, starts } = this.#codes;
 		// Each of them goes over the codes by itself, which a processor is better at than at doing all at once.
 		this.#records.add(latent, values, from, to);
+		this.#pairs?.add(latent, this.#recent, places, from, to);
 		this.#sketches?.add(latent, this.#sketchHashes, places, from, to);
 		const isTop = this.#takeTop(latent, from, to);
 		const isSample = this.#takeSamples(latent, from, to);

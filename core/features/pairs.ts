@@ -41,6 +41,9 @@ export function rank(best: CooccurringLatent[], entry: CooccurringLatent, most: 
 	best[at] = entry;
 }
 
+/** Codes by row, ascending: entries offsets[i] to offsets[i + 1] are those of the row at place i. */
+type Rows = Pick<Codes, "offsets" | "index">;
+
 export class PairCounts {
 	readonly #d_sae: number;
 	/** [d_sae, d_sae], of which the pairs with the lower latent first are used. */
@@ -51,15 +54,15 @@ export class PairCounts {
 		this.#counts = new Uint32Array(d_sae * d_sae);
 	}
 
-	/** Codes by ascending latent, none of them 0. */
-	add({ rows, offsets, index }: Codes): void {
+	/** Adds the rows at `places[from]` to `places[to - 1]`, on which a latent is active. */
+	add(latent: number, { offsets, index }: Rows, places: Uint32Array, from: number, to: number): void {
+		// All counts of one latent fit in the nearest cache.
 		const counts = this.#counts;
-		const d_sae = this.#d_sae;
-		for (let row = 0; row < rows; row++) {
-			const end = offsets[row + 1]!;
-			for (let a = offsets[row]!; a < end; a++) {
-				const first = index[a]! * d_sae;
-				for (let b = a + 1; b < end; b++) counts[first + index[b]!]!++;
+		const first = latent * this.#d_sae;
+		for (let at = from; at < to; at++) {
+			// From the row's last latent down to this one.
+			for (let entry = offsets[places[at]! + 1]! - 1; index[entry]! > latent; entry--) {
+				counts[first + index[entry]!]!++;
 			}
 		}
 	}

@@ -163,6 +163,27 @@ test("samples are uniform: early and late rows, large and small values alike", (
 	expect(drawn(1)).not.toEqual(found);
 });
 
+test("co-occurrence is the same however it is known, and counts rows once across blocks", () => {
+	const data = madeUp(ROWS, D_SAE, false, 6);
+	const active = activations(data.codes, D_SAE).map((own) => new Set(own.map(({ row }) => row)));
+	const counted = collect([data], { sketch: 16 }).cooccurrence!;
+	// Too many latents to count pairs of, but more rows in a sketch than a latent has.
+	const sketched = collect([data], { sketch: ROWS, d_sae: 4200, examples: 0, samples: 0 }).cooccurrence!;
+	for (const latent of [0, 1, 2, 17, 39]) {
+		const found = counted.of(latent, 3);
+		const alike = sketched.of(latent, 3);
+		expect(alike.map(({ latent, jaccard }) => [latent, jaccard])).toEqual(
+			found.map(({ latent, jaccard }) => [latent, jaccard]),
+		);
+		for (const [i, { latent: other, jaccard, phi }] of found.entries()) {
+			expect(alike[i]!.phi).toBeCloseTo(phi, 10);
+			const both = [...active[latent]!].filter((row) => active[other]!.has(row)).length;
+			expect(jaccard).toBe(both / (active[latent]!.size + active[other]!.size - both));
+		}
+		expect(found).toHaveLength(latent === 0 ? 0 : 3);
+	}
+});
+
 test("codes of 0 are none", () => {
 	const codes: Codes = {
 		rows: 3,

@@ -2,7 +2,6 @@ import { expect, test } from "bun:test";
 import { mixed } from "../../../core/features/hash.ts";
 import { type Cooccurrence, PairCounts } from "../../../core/features/pairs.ts";
 import { RowSketches } from "../../../core/features/sketch.ts";
-import type { Codes } from "../../../core/sae.ts";
 import { randomStream } from "../../reference/models.ts";
 
 const D_SAE = 60;
@@ -24,12 +23,19 @@ function planted(rows: number): Set<number>[] {
 	});
 }
 
-function codesOf(rows: readonly Set<number>[]): Codes {
-	const lists = rows.map((row) => [...row].sort((a, b) => a - b));
+function counted(rows: readonly Set<number>[]): Cooccurrence {
 	const offsets = new Uint32Array(rows.length + 1);
-	for (const [i, { length }] of lists.entries()) offsets[i + 1] = offsets[i]! + length;
-	const index = Uint32Array.from(lists.flat());
-	return { rows: rows.length, offsets, index, value: new Float32Array(index.length).fill(1) };
+	for (const [i, { size }] of rows.entries()) offsets[i + 1] = offsets[i]! + size;
+	const index = Uint32Array.from(rows.flatMap((row) => [...row].sort((a, b) => a - b)));
+	const pairs = new PairCounts(D_SAE);
+	for (let latent = 0; latent < D_SAE; latent++) {
+		const places = Uint32Array.from([...rows.keys()].filter((row) => rows[row]!.has(latent)));
+		// In two parts, as blocks are.
+		const half = places.length >> 1;
+		pairs.add(latent, { offsets, index }, places, 0, half);
+		pairs.add(latent, { offsets, index }, places, half, places.length);
+	}
+	return pairs.finish({ rows: rows.length, counts: countsOf(rows) });
 }
 
 function countsOf(rows: readonly Set<number>[]): Float64Array {
@@ -55,7 +61,6 @@ function sketched(rows: readonly Set<number>[], size: number): Cooccurrence {
 	const sketches = new RowSketches(D_SAE, size);
 	const hashes = Uint32Array.from(rows, (_, row) => mixed(row + 12345));
 	for (let latent = 0; latent < D_SAE; latent++) {
-		// In two parts, as blocks are.
 		for (const [from, to] of [
 			[0, 700],
 			[700, rows.length],
@@ -71,10 +76,7 @@ function sketched(rows: readonly Set<number>[], size: number): Cooccurrence {
 
 test("every pair is counted", () => {
 	const rows = planted(400);
-	const pairs = new PairCounts(D_SAE);
-	pairs.add(codesOf(rows.slice(0, 150)));
-	pairs.add(codesOf(rows.slice(150)));
-	const found = pairs.finish({ rows: rows.length, counts: countsOf(rows) });
+	const found = counted(rows);
 	expect(found.description).toStartWith("exact");
 	for (let latent = 0; latent < D_SAE; latent++) {
 		const wanted = [...Array(D_SAE).keys()]
@@ -95,9 +97,7 @@ test("every pair is counted", () => {
 test("a sketch of all rows is exact", () => {
 	const rows = planted(400);
 	const found = sketched(rows, 400);
-	const pairs = new PairCounts(D_SAE);
-	pairs.add(codesOf(rows));
-	const wanted = pairs.finish({ rows: rows.length, counts: countsOf(rows) });
+	const wanted = counted(rows);
 	for (let latent = 0; latent < D_SAE; latent++) {
 		const own = found.of(latent, 6);
 		const other = wanted.of(latent, 6);

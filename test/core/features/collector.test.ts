@@ -1,6 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import { type Collected, Collector, type CollectorOptions } from "../../../core/features/collector.ts";
 import { checkMemory, collectorBytes } from "../../../core/features/memory.ts";
+import { LatentRecords } from "../../../core/features/records.ts";
 import type { Codes } from "../../../core/sae.ts";
 import { activations, contextOf, cut, type MadeUp, madeUp, sorted, topOf } from "./reference.ts";
 
@@ -127,6 +128,64 @@ test("a latent's examples are all of its activations where these are few", () =>
 			const found = kept.of(latent).map(({ row, value }) => ({ row, value }));
 			expect(found).toEqual(sorted(active[latent]!));
 		}
+	}
+});
+
+test("of equal activations in one window the first is the example", () => {
+	const data = madeUp(600, D_SAE, false, 8);
+	const coarse = {
+		...data,
+		codes: { ...data.codes, value: data.codes.value.map((value) => Math.ceil(value / 20)) },
+	};
+	const active = activations(coarse.codes, D_SAE);
+	const { top } = collect([coarse], { examples: 1000 });
+	for (const latent of latents) {
+		const found = top.of(latent).map(({ row, value }) => ({ row, value }));
+		expect(found).toEqual(topOf(active[latent]!, data.facts, 9, 1000));
+	}
+});
+
+test("contexts at the seams of blocks are whole", () => {
+	const data = madeUp(ROWS, D_SAE, false, 7);
+	// Latent 41 is active around where the collector looks at rows so far, as far apart as documents are long.
+	const near = (row: number) => [16_384, 32_768].some((seam) => Math.abs(row - seam) < 60);
+	const { offsets, index, value } = data.codes;
+	const rows = [...Array(ROWS).keys()].map((row) => {
+		const own = Array.from(index.subarray(offsets[row], offsets[row + 1]));
+		const values = Array.from(value.subarray(offsets[row], offsets[row + 1]));
+		return near(row) ? { own: [...own, 41], values: [...values, row / 8] } : { own, values };
+	});
+	const codes: Codes = {
+		rows: ROWS,
+		offsets: new Uint32Array(ROWS + 1),
+		index: Uint32Array.from(rows.flatMap(({ own }) => own)),
+		value: Float32Array.from(rows.flatMap(({ values }) => values)),
+	};
+	for (const [row, { own }] of rows.entries()) codes.offsets[row + 1] = codes.offsets[row]! + own.length;
+	const { samples } = collect([{ codes, facts: data.facts }], { d_sae: 42, samples: 1000 });
+	const found = samples.of(41);
+	expect(found).toHaveLength(2 * 119);
+	for (const { row, values, tokens } of found) {
+		const context = contextOf(row, data.facts, OPTIONS.before, OPTIONS.after);
+		expect(Array.from(tokens)).toEqual(context.map((other) => other * 7));
+		expect(Array.from(values)).toEqual(context.map((other) => (near(other) ? other / 8 : 0)));
+	}
+});
+
+test("histograms that widen later are those of all values at once", () => {
+	const parts = [[0.01, 0.02], [3], [-0.5, 0.001], [100, -7], [-900], [2 ** -140]];
+	const positive = parts.map((part) => part.map(Math.abs));
+	for (const given of [parts, positive, [...parts].reverse(), [...positive].reverse()]) {
+		const [grown, whole] = [new LatentRecords(2), new LatentRecords(2)];
+		for (const part of given) grown.add(1, Float32Array.from(part), 0, part.length);
+		const all = Float32Array.from(given.flat());
+		whole.add(1, all, 0, all.length);
+		const { start, width, counts } = grown.histogram(1);
+		expect({ start, width, counts }).toEqual(whole.histogram(1));
+		const wanted = new Uint32Array(counts.length);
+		for (const value of all) wanted[Math.floor(value / width) - start / width]!++;
+		expect(counts).toEqual(wanted);
+		expect(width).toBe(given.flat().some((value) => value < 0) ? 32 : 16);
 	}
 });
 

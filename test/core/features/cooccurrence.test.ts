@@ -6,7 +6,7 @@ import { randomStream } from "../../reference/models.ts";
 
 const D_SAE = 60;
 
-/** Latents 2i and 2i + 1 are together more often the larger i is; others by chance. */
+/** Latents 2i and 2i + 1 are together more often the larger i is; others by chance. 2 to 5 are of a tenth of 0's rows. */
 function planted(rows: number): Set<number>[] {
 	const random = randomStream(4);
 	return Array.from({ length: rows }, () => {
@@ -17,6 +17,10 @@ function planted(rows: number): Set<number>[] {
 			const second = random() < pair / 30 ? first : random() < rate;
 			if (first) active.add(2 * pair);
 			if (second) active.add(2 * pair + 1);
+		}
+		for (const latent of [2, 3, 4, 5]) {
+			active.delete(latent);
+			if (active.has(0) && random() < 0.1) active.add(latent);
 		}
 		active.delete(7);
 		return active;
@@ -126,6 +130,9 @@ test("sketches are as exact as they say, and find what was planted", () => {
 	// Pairs that share no kept row are not listed, which leaves out some that are too low.
 	expect(rms).toBeGreaterThan(0.5);
 	expect(rms).toBeLessThan(1.1);
+	const few = [2, 3, 4, 5].map((rare) => found.of(rare, D_SAE).find(({ latent }) => latent === 0)!.jaccard);
+	expect(few.reduce((sum, jaccard) => sum + jaccard / 4, 0)).toBeCloseTo(0.1, 1);
+	expect(Math.min(...few)).toBeGreaterThan(0.055);
 	const partners = [...Array(D_SAE).keys()].slice(30);
 	for (const latent of partners) expect(found.of(latent, 1)[0]!.latent).toBe(latent ^ 1);
 });

@@ -14,6 +14,7 @@ import {
 import type { z } from "zod";
 import { encoded, passOptions } from "./evaluation/encoded.ts";
 import { numberList } from "./evaluation/numbers.ts";
+import { classesOf } from "./probing/classes.ts";
 import {
 	columnsOf,
 	denseDesign,
@@ -26,10 +27,6 @@ import {
 import { accuracy, type Design, logisticRegression } from "./probing/logistic.ts";
 import { writeSaeBench } from "./probing/saebench.ts";
 import { type Binary, oneAgainstRest, splitClasses } from "./probing/split.ts";
-
-/** Of one class, fewer could not be parted into examples to learn from and to test on. */
-const LEAST_EXAMPLES = 5;
-const MOST_CLASSES = 256;
 
 export default definePlugin({
 	name: "eval-probing",
@@ -108,31 +105,6 @@ async function evaluate(
 	const all = [meanOf(rows), ...rows];
 	if (options.saebench !== undefined) await writeResult(options.saebench, model, all[0]!, options);
 	return all;
-}
-
-function classesOf({ SaeError }: Core, examples: readonly Example[], column: string): Map<string, number[]> {
-	const classes = new Map<string, number[]>();
-	for (const [i, { label }] of examples.entries()) {
-		if (!classes.has(label)) classes.set(label, []);
-		classes.get(label)!.push(i);
-	}
-	if (classes.size < 2) {
-		throw new SaeError(
-			`column ${column}: all ${examples.length} examples have the label ${examples[0]?.label}`,
-		);
-	}
-	if (classes.size > MOST_CLASSES) {
-		throw new SaeError(
-			`column ${column}: has ${classes.size} labels, more than ${MOST_CLASSES}; is it the right one?`,
-		);
-	}
-	for (const [label, members] of classes) {
-		if (members.length >= LEAST_EXAMPLES) continue;
-		throw new SaeError(
-			`column ${column}: the label ${label} has ${members.length} examples; each needs ${LEAST_EXAMPLES}`,
-		);
-	}
-	return new Map([...classes].sort(([a], [b]) => a.localeCompare(b, "en", { numeric: true })));
 }
 
 function probeClass(

@@ -82,4 +82,6 @@ export const plugins: readonly PluginEntry[] = [
 	{ name: "eval-families", provides: ["evaluator:families"], load: () => import("./eval-families.ts") },
 	{ name: "eval-absorption", provides: ["evaluator:absorption"], load: () => import("./eval-absorption.ts") },
 	{ name: "eval-retrieval", provides: ["evaluator:retrieval"], load: () => import("./eval-retrieval.ts") },
+	{ name: "eval-tpp", provides: ["evaluator:tpp"], load: () => import("./eval-tpp.ts") },
+	{ name: "eval-scr", provides: ["evaluator:scr"], load: () => import("./eval-scr.ts") },
 ];

@@ -129,6 +129,7 @@ describe("evaluators", () => {
 
 	test.each([
 		["probing", "label", {}],
+		["tpp", "label", {}],
 		["absorption", "word", { split_by: "rows" }],
 	])("%s", async (name, option, others) => {
 		const labels = Array.from({ length: 512 }, (_, i) => ["ant", "bee", "cat"][i % 3]!);

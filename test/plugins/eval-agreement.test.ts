@@ -35,6 +35,9 @@ const rows = Array.from({ length: ROWS }, (_, i) => [...data.subarray(i * WIDTH,
 const labels = rows.map((_, i) => "abc"[i % 3]!);
 const words = rows.map((_, i) => labels[i]! + "uvwxyz"[Math.floor(i / 3) % 6]!);
 
+const first = labels.map((label) => (label === "a" ? "it" : "no"));
+const second = rows.map((row) => (row[1]! > 0.5 ? "y" : "x"));
+
 let folder: string;
 const path = (name: string) => join(folder, name);
 beforeAll(async () => {
@@ -50,7 +53,7 @@ async function evaluate(name: string, given: Record<string, unknown> = {}, model
 	const [evaluator] = plugin.contributes(core) as [EvaluatorContribution];
 	const options = evaluator.options.parse(given);
 	return evaluator.evaluate(
-		{ model, stream: labelledStream(rows, { label: labels, word: words }) },
+		{ model, stream: labelledStream(rows, { label: labels, word: words, first, second }) },
 		options,
 		referenceContext(),
 	);
@@ -191,6 +194,19 @@ test("absorption, with scikit-learn's probes", async () => {
 		{ penalty: 0.01, positive: 2 },
 	);
 	expectNear(probe, expected.absorption.regression, 1e-4);
+});
+
+test("targeted probe perturbation, with latents taken out of the rows themselves", async () => {
+	const result = await evaluate("tpp", { label: "label", latents: "1,2,5" });
+	for (const wanted of expected.tpp)
+		expectNear(by(result, "class", wanted.class), wanted, 1e-9, wanted.class);
+});
+
+test("spurious correlation removal, likewise", async () => {
+	const result = await evaluate("scr", { label: "first", spurious: "second", latents: "1,2,5" });
+	expectNear(result.slice(1), expected.scr, 1e-9);
+	const metric = expected.scr[0]!.biased_accuracy <= expected.scr[1]!.biased_accuracy ? 0 : 1;
+	expectNear(result[0], expected.scr[metric], 1e-9);
 });
 
 test("layer distances, with SciPy's complete linkage", async () => {

@@ -54,6 +54,14 @@ export { type RowBatch, type RowReaderOptions, readRows, type SideBySide } from 
 export type { SaeRuntime } from "./runtime.ts";
 export type * from "./sae.ts";
 export { type GivenColumns, type SaeReader, type SaeRows, saeReader } from "./sae-rows.ts";
+export {
+	type Query as SearchQuery,
+	type QueryRow,
+	queryRow,
+	type SearchOptions,
+	searchStream,
+} from "./search/search.ts";
+export { steerCodes, steerVector } from "./search/steer.ts";
 export type { Manifest as ShardManifest } from "./shards/manifest.ts";
 export type { ShardFolder } from "./shards/read.ts";
 export { type ShardOptions, writeShards } from "./shards/write.ts";

@@ -137,12 +137,12 @@ async function find(
 	options: Options,
 	context: Context,
 ): Promise<void> {
-	const { search } = await import("../../core/search/search.ts");
+	const { searchStream } = await import("../../core/search/search.ts");
 	const { command, log, signal } = context;
 	const { query, listed } = asked.weights
 		? { query: { by: "weights", latents: asked.weights } as const, listed: new Set(asked.weights.keys()) }
 		: await queryOf(asked.edits, model, input, runtime, options, context);
-	const found = await search(input, model, runtime, query, {
+	const found = await searchStream(input, model, runtime, query, {
 		top: options.top,
 		listed,
 		// A row is most like itself.

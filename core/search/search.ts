@@ -57,8 +57,12 @@ export function isEncoded({ schema }: RecordStream): boolean {
  * @returns `rank` from 1, `score`, `row` (its number in the stream from 0), `latents` (activations of those listed), and
  *   the stream's other columns.
  * @throws SaeError when the stream lacks what the query needs.
+ * @example
+ * const query = { by: "weights", latents: new Map([[12, 1]]) } as const;
+ * const options = { top: 10, listed: new Set([12]) };
+ * const found = await searchStream(stream, sae, () => openSae(sae), query, options);
  */
-export async function search(
+export async function searchStream(
 	stream: RecordStream,
 	sae: Sae,
 	encoder: () => Promise<Encoder>,

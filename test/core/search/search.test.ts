@@ -5,7 +5,7 @@ import { codesOf } from "../../../core/arrow/codes.ts";
 import { encodeStream } from "../../../core/latents.ts";
 import { parseEdit } from "../../../core/model/edits.ts";
 import { codeCosines, cosines, weightedActivations } from "../../../core/search/score.ts";
-import { type Query, queryRow, type SearchOptions, search } from "../../../core/search/search.ts";
+import { type Query, queryRow, type SearchOptions, searchStream } from "../../../core/search/search.ts";
 import { latentsOf, steerCodes, steerVector } from "../../../core/search/steer.ts";
 import { parseWeights } from "../../../core/search/weights.ts";
 import { each, META, type RecordStream } from "../../../core/stream.ts";
@@ -48,7 +48,7 @@ async function found(
 		if (!encode) throw new Error("nothing is to be encoded");
 		return runtime;
 	};
-	const result = await search(input, sae, encoder, query, { top: 10, listed: new Set(), ...options });
+	const result = await searchStream(input, sae, encoder, query, { top: 10, listed: new Set(), ...options });
 	const [batch] = await Array.fromAsync(result.batches);
 	const codes = codesOf(batch!);
 	return Array.from({ length: batch!.numRows }, (_, i) => {
@@ -104,7 +104,7 @@ describe("a search by latents", () => {
 		const rows = [0, 2, 0, 1, 2, 2, 1].map((value) => [value, 1]);
 		const two = identitySae(2, 2);
 		const all = async (top: number) => {
-			const result = await search(
+			const result = await searchStream(
 				labelledStream(rows, {}, 2),
 				two,
 				async () => referenceRuntime(two, 2),
@@ -270,7 +270,7 @@ describe("scores", () => {
 describe("what is found", () => {
 	test("says what it is of, and by which commands", async () => {
 		const encoded = encodedStream();
-		const result = await search(encoded, sae, async () => runtime, weights("12"), {
+		const result = await searchStream(encoded, sae, async () => runtime, weights("12"), {
 			top: 3,
 			listed: new Set(),
 			command: "sae search SAE",
@@ -297,9 +297,9 @@ describe("what is found", () => {
 		const options = { top: 2, listed: new Set<number>() };
 		const vector = Float32Array.from(documents[0]!);
 		const names = async (input: RecordStream) =>
-			(await search(input, sae, async () => runtime, { by: "vector", vector }, options)).schema.fields.map(
-				({ name }) => name,
-			);
+			(
+				await searchStream(input, sae, async () => runtime, { by: "vector", vector }, options)
+			).schema.fields.map(({ name }) => name);
 		expect(await names(structs)).toEqual(["rank", "score", "row", "latents", "text"]);
 		const lists = await withColumn("ids", new List(new Field("item", new Uint8(), false)), [[1], [2, 3]]);
 		expect(await names(lists)).toEqual(["rank", "score", "row", "latents", "text", "ids"]);
@@ -318,7 +318,7 @@ describe("refuses", () => {
 		);
 		await expect(found(labelledStream([]), weights("1"))).rejects.toThrow("no rows to search");
 		const other = identitySae(8, 4);
-		const result = search(encodedStream(), other, async () => runtime, weights("1"), {
+		const result = searchStream(encodedStream(), other, async () => runtime, weights("1"), {
 			top: 1,
 			listed: new Set(),
 		});

@@ -16,7 +16,7 @@ import {
 	nameInFile,
 	nameInMemory,
 } from "./saelens/layout.ts";
-import { FINETUNED } from "./saelens/old.ts";
+import { FINETUNED, FINETUNES } from "./saelens/old.ts";
 import { checkRange, checkTensors, difference, readTensors, writeTensors } from "./saelens/weights.ts";
 import { writeFolder } from "./shared/folder.ts";
 import { filled, peekJson } from "./shared/weights.ts";
@@ -140,7 +140,7 @@ async function read(core: Core, path: string): Promise<SaeModel> {
 			const description = readCfg(cfg, join(path, CFG), core);
 			const optional = description.metadata.sae_lens_version === undefined ? FINETUNED : [];
 			const tensors = await readTensors(join(path, WEIGHTS), description, core, optional);
-			const read = withoutFinetuning({ ...description, tensors });
+			const read = withoutFinetuning(core, { ...description, tensors }, path);
 			const { architecture } = read;
 			const sae = Object.hasOwn(CHECKPOINTS, architecture)
 				? withThreshold(core, read)
@@ -162,14 +162,23 @@ function withoutRescaling(core: Core, model: SaeModel): SaeModel {
 	return { ...model, settings };
 }
 
-/** What finetuning multiplied codes by before they are decoded is part of the decoder. */
-function withoutFinetuning(model: SaeModel): SaeModel {
+/**
+ * What finetuning multiplied codes by before they are decoded is part of the decoder.
+ * @throws SaeError for factors that the description does not tell of, unless they change nothing.
+ */
+function withoutFinetuning({ SaeError }: Core, model: SaeModel, path: string): SaeModel {
+	const { [FINETUNES]: told, ...metadata } = model.metadata;
 	const name = FINETUNED.find((candidate) => model.tensors[candidate]);
-	if (name === undefined) return model;
+	if (name === undefined) return { ...model, metadata };
 	const { [name]: factor, W_dec, ...tensors } = model.tensors;
+	if (told !== true && factor!.data.some((value) => Math.abs(value - 1) > 1e-5)) {
+		throw new SaeError(
+			`${path}: has a ${name} for each latent, but its ${CFG} does not say ${FINETUNES}: true, so what it is for is not known`,
+		);
+	}
 	const width = W_dec!.shape[1]!;
 	const data = W_dec!.data.map((value, i) => value * factor!.data[Math.floor(i / width)]!);
-	return { ...model, tensors: { ...tensors, W_dec: { ...W_dec!, data } } };
+	return { ...model, metadata, tensors: { ...tensors, W_dec: { ...W_dec!, data } } };
 }
 
 /** A checkpoint of a batch topk run as the SAE that SAELens makes of it: one threshold for all latents. */

@@ -21,6 +21,13 @@ const CFG = "cfg.json";
 const WEIGHTS = "sae.safetensors";
 const FORMAT = { name: "sparsify", architectures: ["topk", "groupmax", "transcoder"], targets: true };
 
+/** What its later versions can train, and why a row by itself does not do for it. */
+const BEYOND_A_ROW: Readonly<Record<string, string>> = {
+	gram_lookup:
+		"it encodes what a table of n-grams, kept elsewhere, leaves of a row, so its file alone can't be run",
+	embed_skip: "it reconstructs from the model's embeddings too, so rows of one hook point can't be run",
+};
+
 export default definePlugin({
 	name: "sparsify",
 	apiVersion: 1,
@@ -54,14 +61,17 @@ function schema({ z }: Core) {
 		d_in: z.int().min(1),
 		transcode: z.boolean().default(false),
 		skip_connection: z.boolean().default(false),
-		// Of its first versions: no ReLU before the selection.
-		signed: z.literal(false).default(false),
+		// Of its first versions: no ReLU, and the k farthest from 0.
+		signed: z.boolean().default(false),
 	});
 }
 
 async function read(core: Core, path: string): Promise<SaeModel> {
 	const { SaeError } = core;
-	const cfg = checked(core, schema(core), await readJson(core, join(path, CFG)), join(path, CFG));
+	const json = await readJson(core, join(path, CFG));
+	const foreign = Object.keys(BEYOND_A_ROW).find((key) => json[key] === true);
+	if (foreign) throw new SaeError(`${join(path, CFG)}: ${foreign} is true: ${BEYOND_A_ROW[foreign]}`);
+	const cfg = checked(core, schema(core), json, join(path, CFG));
 	const { d_in, k, transcode, activation } = cfg;
 	// 0 stands for the width that the expansion factor gives.
 	const d_sae = cfg.num_latents || Math.round(d_in * cfg.expansion_factor);
@@ -75,6 +85,9 @@ async function read(core: Core, path: string): Promise<SaeModel> {
 			...(cfg.skip_connection ? { W_skip: await weights.take("W_skip", [d_in, d_in]) } : {}),
 		};
 		weights.finish("an SAE of sparsify's");
+		if (cfg.signed && (transcode || cfg.skip_connection || activation !== "topk")) {
+			throw new SaeError(`${path}: codes of either sign (signed) can be run of plain topk SAEs alone`);
+		}
 		if (activation === "groupmax" && (cfg.skip_connection || d_sae % k !== 0)) {
 			throw new SaeError(
 				cfg.skip_connection
@@ -83,7 +96,7 @@ async function read(core: Core, path: string): Promise<SaeModel> {
 			);
 		}
 		const model: SaeModel = {
-			architecture: activation,
+			architecture: cfg.signed ? "signed-topk" : activation,
 			d_in,
 			d_sae,
 			apply_b_dec_to_input: !transcode,

@@ -3,6 +3,7 @@ import type { Core, SaeModel, Tensor } from "saeflow";
 import { checked, filled, readJson, type WeightReader, weightReader, withFile } from "../shared/weights.ts";
 
 const NORM = "dataset_average_activation_norm.";
+const WHAT = "an SAE of llamascopium's";
 const LOG_THRESHOLD = ["activation_function.log_jumprelu_threshold", "log_jumprelu_threshold"];
 
 function schema({ z }: Core) {
@@ -30,10 +31,16 @@ export async function readLlamascopium(core: Core, configFile: string, path: str
 	if (problem) throw new core.SaeError(`${configFile}: ${problem}`);
 	return withFile(core.openSafetensors(path), async (file) => {
 		const weights = weightReader(core, file);
-		const norms = await readNorms(weights, [...file.tensors.keys()]);
+		const scales = [...file.tensors.keys()].filter((name) => name.startsWith(NORM));
 		const model = await readModel(core, config, weights);
-		weights.finish("an SAE of llamascopium's");
-		if (config.norm_activation !== "dataset-wise") return model;
+		if (config.norm_activation !== "dataset-wise") {
+			// Where nobody set them, whatever lay in memory was saved.
+			weights.skip(...scales);
+			weights.finish(WHAT);
+			return model;
+		}
+		const norms = await readNorms(weights, scales);
+		weights.finish(WHAT);
 		const { hook_point_in = "", hook_point_out = hook_point_in } = config;
 		const [input, output] = [hook_point_in, hook_point_out].map((hook) => {
 			const norm = norms.get(hook);
@@ -53,15 +60,19 @@ function unreadable(config: Config): string | undefined {
 	if (!["relu", "jumprelu", "topk"].includes(config.act_fn)) {
 		return `act_fn ${config.act_fn} depends on the whole batch; let llamascopium turn it into jumprelu first`;
 	}
-	if (!["dataset-wise", "inference", "token-wise"].includes(config.norm_activation)) {
-		return `norm_activation ${config.norm_activation} depends on the whole batch, so that a row can't be encoded by itself`;
+	const { norm_activation, hook_point_in, hook_point_out = hook_point_in } = config;
+	if (norm_activation === "token-wise" && hook_point_in !== hook_point_out) {
+		return "norm_activation token-wise scales a transcoder's targets by their own norms, which only the targets tell";
+	}
+	if (!["dataset-wise", "inference", "token-wise"].includes(norm_activation)) {
+		return `norm_activation ${norm_activation} depends on the whole batch, so that a row can't be encoded by itself`;
 	}
 	return undefined;
 }
 
 async function readNorms(weights: WeightReader, names: readonly string[]): Promise<Map<string, number>> {
 	const norms = new Map<string, number>();
-	for (const name of names.filter((name) => name.startsWith(NORM))) {
+	for (const name of names) {
 		norms.set(name.slice(NORM.length), await weights.scalar(name));
 	}
 	return norms;

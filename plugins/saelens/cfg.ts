@@ -1,6 +1,6 @@
 /** `cfg.json`: reading it strictly and writing it, with the defaults that SAELens 6 has for what is left out. */
 import type { Core, FloatType, InputNormalisation, SaeModel } from "saeflow";
-import { isTranscoder, LAYOUTS, layoutOf } from "./layout.ts";
+import { CHECKPOINTS, isTranscoder, LAYOUTS, layoutOf } from "./layout.ts";
 import { upgraded } from "./old.ts";
 
 /** Written where the SAE's metadata names no newer version. Below it, SAELens takes a file for the old layout. */
@@ -11,6 +11,13 @@ const NORMALISATIONS: readonly InputNormalisation[] = [
 	"layer_norm",
 	"expected_average_only_in",
 ];
+/** Those that depend on each row by itself, so that they can't be folded into weights. */
+const PER_ROW: readonly InputNormalisation[] = ["constant_norm_rescale", "layer_norm"];
+/** SAELens' architectures that encode in a way of their own. */
+const UNREADABLE = new Map([
+	["matching_pursuit", "takes one latent after another from what is left of a row, which can't be run"],
+	["temporal", "encodes a row by those before it, which can't be run"],
+]);
 /** Architectures that may select by activation times decoder norm. */
 const RESCALING = ["topk", "batchtopk", "matryoshka_batchtopk"];
 
@@ -111,8 +118,9 @@ export function readCfg(text: string, file: string, core: Core): Description {
 	const cfg = check(common);
 	const layout = layoutOf(cfg, core);
 	if (!layout) {
+		const why = UNREADABLE.get(cfg.architecture) ?? "is not one that can be read";
 		throw fail(
-			`architecture "${cfg.architecture}" is not one that can be read (${Object.keys(LAYOUTS).join(", ")})`,
+			`architecture "${cfg.architecture}" ${why} (these can be read: ${[...Object.keys(LAYOUTS), ...Object.keys(CHECKPOINTS)].join(", ")})`,
 		);
 	}
 	if (!Object.hasOwn(DTYPES, cfg.dtype.replace("torch.", ""))) {
@@ -138,6 +146,11 @@ export function readCfg(text: string, file: string, core: Core): Description {
 		z.object(Object.fromEntries(names.map((name) => [name, known[name as keyof typeof known] ?? setting]))),
 	) as SaeModel["settings"];
 	const separate = isTranscoder(cfg.architecture);
+	if (separate && PER_ROW.includes(normalize_activations)) {
+		throw fail(
+			`normalize_activations ${normalize_activations} of a transcoder can't be run: what it reconstructs is not brought back to the size of its input`,
+		);
+	}
 	const d_out =
 		(layout.own || layout.tensors.b_dec?.includes("d_out")) && cfg.d_out !== cfg.d_in ? cfg.d_out : undefined;
 	if (separate && cfg.apply_b_dec_to_input) {

@@ -4,6 +4,9 @@ import type { Core } from "saeflow";
 /** Arrays [d_sae] that such weights may have besides: what codes are multiplied by before they are decoded. */
 export const FINETUNED = ["scaling_factor", "finetuning_scaling_factor"];
 
+/** Where a description says that they are meant. */
+export const FINETUNES = "finetuning_scaling_factor";
+
 /** Keys that say how the SAE encodes; the rest is provenance. */
 const INFERENCE = [
 	"architecture",
@@ -16,10 +19,10 @@ const INFERENCE = [
 	"activation_fn",
 	"activation_fn_str",
 	"activation_fn_kwargs",
-	"finetuning_scaling_factor",
 	"hook_point",
 	"hook_point_head_index",
 	"hook_layer",
+	"hook_point_layer",
 ];
 
 /**
@@ -27,20 +30,23 @@ const INFERENCE = [
  * @throws SaeError for activations that SAELens 6 has no architecture for.
  */
 export function upgraded(
-	cfg: Readonly<Record<string, unknown>>,
+	given: Readonly<Record<string, unknown>>,
 	{ SaeError, z }: Core,
 	file: string,
 ): Record<string, unknown> {
+	// It wrote null for what nobody had set.
+	const cfg = Object.fromEntries(Object.entries(given).filter(([, value]) => value !== null));
 	const hook_name = cfg.hook_name ?? cfg.hook_point;
 	const activation = cfg.activation_fn ?? cfg.activation_fn_str ?? "relu";
 	if (activation !== "relu" && activation !== "topk") {
 		throw new SaeError(`${file}: activation_fn ${activation} can't be run; relu and topk can`);
 	}
+	const architecture = activation === "topk" ? "topk" : (cfg.architecture ?? "standard");
 	const { normalize_activations: normalised = "none" } = cfg;
 	const k = z.object({ k: z.unknown() }).safeParse(cfg.activation_fn_kwargs).data?.k ?? cfg.k;
-	const rest = Object.entries(cfg).filter(([key, value]) => !INFERENCE.includes(key) && value !== null);
+	const rest = Object.entries(cfg).filter(([key]) => !INFERENCE.includes(key));
 	return {
-		architecture: activation === "topk" ? "topk" : (cfg.architecture ?? "standard"),
+		architecture,
 		d_in: cfg.d_in,
 		d_sae: cfg.d_sae,
 		dtype: cfg.dtype,
@@ -48,7 +54,7 @@ export function upgraded(
 		normalize_activations:
 			typeof normalised === "boolean" ? (normalised ? "expected_average_only_in" : "none") : normalised,
 		reshape_activations: typeof hook_name === "string" && hook_name.includes("hook_z") ? "hook_z" : "none",
-		...(activation === "topk" ? { k } : {}),
-		metadata: { ...Object.fromEntries(rest), hook_name, layer: cfg.hook_layer },
+		...(architecture === "topk" ? { k } : {}),
+		metadata: { ...Object.fromEntries(rest), hook_name, layer: cfg.hook_layer ?? cfg.hook_point_layer },
 	};
 }

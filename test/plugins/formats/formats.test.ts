@@ -1,4 +1,4 @@
-/** SAEs in other libraries' formats, written by numpy and CPython's pickler, against those libraries' own formulas. */
+/** SAEs in other libraries' formats, written by PyTorch, safetensors and numpy, against those libraries' own formulas. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
@@ -63,6 +63,7 @@ const IMPORTERS: Readonly<Record<string, string>> = {
 	"llama-scope/r1": "llamascopium",
 	"llama-scope/llamascopium": "llamascopium",
 	"llama-scope/llamascopium-topk": "llamascopium",
+	"llama-scope/llamascopium-unset": "llamascopium",
 };
 /** Trained with an input scale that is nowhere in its files. */
 const INCOMPLETE = ["saelens/average-lost"];

@@ -76,7 +76,24 @@ test.each<[string, string, (path: string) => Promise<unknown>, string]>([
 		ae((arrays) => arrays.b_dec!.data.fill(Number.NaN, 2, 3)),
 		"tensor b_dec holds NaN (value 2)",
 	],
-	["latents before the ReLU", "sparsify/topk", json("cfg.json", { signed: true }), "cfg.json: field signed:"],
+	[
+		"a table of n-grams",
+		"sparsify/topk",
+		json("cfg.json", { gram_lookup: true }),
+		"cfg.json: gram_lookup is true: it encodes what a table of n-grams, kept elsewhere, leaves of a row",
+	],
+	[
+		"a skip from the embeddings",
+		"sparsify/topk",
+		json("cfg.json", { embed_skip: true }),
+		"cfg.json: embed_skip is true: it reconstructs from the model's embeddings too",
+	],
+	[
+		"groups of either sign",
+		"sparsify/groupmax",
+		json("cfg.json", { signed: true }),
+		"codes of either sign (signed) can be run of plain topk SAEs alone",
+	],
 	[
 		"a width that isn't the weights'",
 		"sparsify/topk",
@@ -128,6 +145,30 @@ test.each<[string, string, (path: string) => Promise<unknown>, string]>([
 		"llama-scope/llamascopium",
 		json("config.json", { act_fn: "batchtopk" }),
 		"turn it into jumprelu first",
+	],
+	[
+		"targets scaled by their own norms",
+		"llama-scope/llamascopium",
+		json("config.json", { norm_activation: "token-wise" }),
+		"only the targets tell",
+	],
+	[
+		"rows of a transcoder brought to a common form",
+		"saelens/6-transcoder",
+		json("cfg.json", { normalize_activations: "layer_norm" }),
+		"normalize_activations layer_norm",
+	],
+	[
+		"an architecture that looks along the sequence",
+		"saelens/6-standard",
+		json("cfg.json", { architecture: "temporal" }),
+		"temporal",
+	],
+	[
+		"factors that a finetuned SAE would have",
+		"saelens/5-finetuned",
+		json("cfg.json", { finetuning_scaling_factor: false }),
+		"does not say finetuning_scaling_factor: true",
 	],
 	[
 		"activations of old",

@@ -327,7 +327,7 @@ describe("damaged folders", () => {
 		[
 			"an unknown architecture",
 			cfg((c) => Object.assign(c, { architecture: "temporal" })),
-			'architecture "temporal" is not one',
+			'architecture "temporal" encodes a row by those before it',
 		],
 		[
 			"a method's name for one",

@@ -28,8 +28,10 @@ export interface PickleRules {
 	persistent?(id: Pickled): Pickled;
 }
 
-/** Every byte can make one object of many bytes, so that a file of bombs must not be long. */
 const MAX_BYTES = 16 * 2 ** 20;
+/** Each can make one object of many bytes. A tensor takes about 40 of them, so this is room for 50,000 tensors. */
+const MAX_STEPS = 2 * 2 ** 20;
+const MAX_SHOWN = 100;
 /** Integers with more bytes than this are no sizes. */
 const MAX_INTEGER_BYTES = 32;
 
@@ -58,13 +60,16 @@ class Machine {
 	}
 
 	run(): Pickled {
-		for (;;) {
+		for (let left = MAX_STEPS; left > 0; left--) {
 			const opcode = String.fromCharCode(this.#byte());
 			if (opcode === ".") return this.#pop();
 			const step = STEPS[opcode];
 			if (!step) throw this.#damaged(`it has the unknown opcode ${JSON.stringify(opcode)}`);
 			step(this);
 		}
+		throw new SaeError(
+			`${this.#rules.name}: is a pickle of more than ${MAX_STEPS} steps, which no file of weights needs`,
+		);
 	}
 
 	#damaged(why: string): SaeError {
@@ -73,7 +78,7 @@ class Machine {
 
 	refuse(what: string): SaeError {
 		return new SaeError(
-			`${this.#rules.name}: asks for ${what}, which is never done for a file; only tensors and plain data are read (torch.save a state_dict(), or save safetensors)`,
+			`${this.#rules.name}: asks for ${shown(what)}, which is never done for a file; only tensors and plain data are read (torch.save a state_dict(), or save safetensors)`,
 		);
 	}
 
@@ -140,7 +145,7 @@ class Machine {
 		if (text.length > 2 * MAX_INTEGER_BYTES) throw this.#damaged("a number is too long");
 		const value = parse(text);
 		if (typeof value === "number" && Number.isNaN(value) && text !== "nan") {
-			throw this.#damaged(`${JSON.stringify(text)} is no number`);
+			throw this.#damaged(`"${shown(text)}" is no number`);
 		}
 		return value;
 	}
@@ -204,10 +209,11 @@ class Machine {
 	}
 
 	name(module: Pickled, name: Pickled): void {
-		const key = `${module} ${name}`;
-		if (typeof module !== "string" || typeof name !== "string" || !this.#rules.globals.has(key)) {
-			throw this.refuse(`${module}.${name}`);
+		if (typeof module !== "string" || typeof name !== "string") {
+			throw this.#damaged("it asks for something by what is no name");
 		}
+		const key = `${module} ${name}`;
+		if (!this.#rules.globals.has(key)) throw this.refuse(`${module}.${name}`);
 		this.push(this.#rules.globals.get(key));
 	}
 
@@ -233,6 +239,12 @@ class Machine {
 		if (!this.#rules.persistent) throw this.refuse("an object outside the file");
 		this.push(this.#rules.persistent(id));
 	}
+}
+
+/** A file's own words in a message: few, and none that a terminal would obey. */
+function shown(text: string): string {
+	const short = text.length > MAX_SHOWN ? `${text.slice(0, MAX_SHOWN)}…` : text;
+	return short.replace(/\p{C}/gu, "\ufffd");
 }
 
 function plainInteger(value: bigint): number | bigint {

@@ -60,6 +60,8 @@ const MAX_DIMENSIONS = 64;
 /** A pickle may name one object any number of times, or inside itself. */
 const MAX_DEPTH = 32;
 const MAX_VALUES = 1_000_000;
+/** Characters in the keys that lead to a value. */
+const MAX_NAME = 256;
 
 /** PyTorch's names of the types, of storages without "Storage" and of dtypes. */
 const STORAGES: Readonly<Record<string, Dtype>> = {
@@ -186,16 +188,26 @@ function isContiguous(shape: readonly number[], stride: readonly number[]): bool
 function tensorsOf(path: string, root: Pickled): Map<string, TorchTensor> {
 	const found = new Map<string, TorchTensor>();
 	let left = MAX_VALUES;
-	const visit = (value: Pickled, keys: readonly string[]) => {
-		if (--left < 0 || keys.length > MAX_DEPTH) {
+	const visit = (value: Pickled, name: string, depth: number) => {
+		if (--left < 0 || depth > MAX_DEPTH || name.length > MAX_NAME) {
 			throw new SaeError(`${path}: nests or repeats its values more than a file of weights does`);
 		}
-		if (value instanceof TorchTensor) found.set(keys.join(".") || basename(path).replace(/\.pt$/, ""), value);
-		else if (value instanceof Map) for (const [key, item] of value) visit(item, [...keys, String(key)]);
-		else if (Array.isArray(value)) for (const [i, item] of value.entries()) visit(item, [...keys, String(i)]);
+		const below = (key: string, item: Pickled) =>
+			visit(item, name === "" ? key : `${name}.${key}`, depth + 1);
+		if (value instanceof TorchTensor) found.set(name || basename(path).replace(/\.pt$/, ""), value);
+		else if (value instanceof Map) for (const [key, item] of value) below(nameOf(path, key), item);
+		else if (Array.isArray(value)) for (const [i, item] of value.entries()) below(String(i), item);
 	};
-	visit(root, []);
+	visit(root, "", 0);
 	return found;
+}
+
+/** What a key is called. Lists as keys are left out: a few of them, each in the next, are text without end. */
+function nameOf(path: string, key: Pickled): string {
+	if (key !== null && typeof key === "object") {
+		throw new SaeError(`${path}: has a key that is neither text nor a number`);
+	}
+	return String(key);
 }
 
 /** ("storage", type, key, device, length) */
@@ -251,11 +263,10 @@ function isSizes(value: unknown): value is number[] {
 	return Array.isArray(value) && value.length <= MAX_DIMENSIONS && value.every(isSize);
 }
 
-function orderedDictionary([pairs = []]: readonly Pickled[]): Map<Pickled, Pickled> {
-	if (!Array.isArray(pairs) || !pairs.every((pair) => Array.isArray(pair) && pair.length === 2)) {
-		throw new SaeError("an OrderedDict is made of something that is no list of pairs");
-	}
-	return new Map(pairs as [Pickled, Pickled][]);
+/** Its items are set afterwards; one made of a list of them, again and again, would fill any memory. */
+function orderedDictionary(args: readonly Pickled[]): Map<Pickled, Pickled> {
+	if (args.length > 0) throw new SaeError("an OrderedDict is made of more than nothing; torch.save it again");
+	return new Map();
 }
 
 /** Everything that a file of tensors may name. */
@@ -267,7 +278,8 @@ const GLOBALS: ReadonlyMap<string, Pickled> = new Map<string, Pickled>([
 	["torch._utils _rebuild_tensor_v3", new Callable((args) => rebuildTensor(args, args[6]))],
 	["torch._utils _rebuild_parameter", new Callable(([data]) => data)],
 	["torch Size", new Callable(([sizes]) => sizes)],
-	["torch device", new Callable((args) => args.join(":"))],
+	// Where it was, which nothing asks for.
+	["torch device", new Callable(() => null)],
 	["torch.storage UntypedStorage", new Type("u8")],
 	...Object.entries(STORAGES).map(([name, dtype]): [string, Pickled] => [
 		`torch ${name}Storage`,

@@ -92,6 +92,20 @@ describe("refuses", () => {
 		expect(() => readPickle(huge, { name: "x.pt", globals: new Map() })).toThrow("at most 16777216 are read");
 	});
 
+	test("names that are lists of lists, before they are made text", () => {
+		const nested = `K\x01q\x00${"(h\x00h\x00h\x00h\x00h\x00h\x00h\x00h\x00h\x00h\x00tq\x00".repeat(60)}`;
+		expect(() => read(`${nested}h\x00h\x00\x93.`)).toThrow("asks for something by what is no name");
+	});
+
+	test("what a terminal would obey in a name, and long ones", () => {
+		const attempt = () => read(`c\x1b[2J${"a".repeat(500)}\nb\n.`);
+		expect(attempt).toThrow(/^x\.pt: asks for \ufffd\[2Ja{96}…, which/);
+	});
+
+	test("more steps than a file of weights takes", () => {
+		expect(() => read(`(${"]".repeat(3_000_000)}l.`)).toThrow("more than 2097152 steps");
+	});
+
 	test("nesting costs neither the stack nor much time", () => {
 		const deep = `${"]".repeat(200_000)}${"a".repeat(199_999)}.`;
 		expect(Array.isArray(read(deep))).toBe(true);

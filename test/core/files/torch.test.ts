@@ -152,6 +152,9 @@ const int = (value: number) => `J${String.fromCharCode(...new Uint8Array(new Int
 const text = (value: string) => `X${int(value.length).slice(1)}${value}`;
 const tuple = (values: readonly number[]) => `(${values.map(int).join("")}t`;
 
+/** Remembers as 0 a list of eight lists, each of eight lists, and so on: few bytes, and text without end. */
+const LISTS = `K\x01q\x000${"(h\x00h\x00h\x00h\x00h\x00h\x00h\x00h\x00tq\x000".repeat(60)}`;
+
 /** A key and a tensor over the storage "0". */
 function tensor(shape: readonly number[], stride: readonly number[], offset: number, length = 6): string {
 	const storage = `(${text("storage")}ctorch\nFloatStorage\n${text("0")}${text("cpu")}${int(length)}tQ`;
@@ -186,6 +189,17 @@ describe("hostile and damaged files", () => {
 			`${text("a")}K\x01${"2\x86".repeat(24)}s`,
 			"nests or repeats its values",
 		],
+		["a key of lists of lists", `${LISTS}h\x00K\x01s`, "has a key that is neither text nor a number"],
+		[
+			"names without end",
+			`${text("a".repeat(300))}${tensor([6], [1], 0).slice(6)}s`,
+			"nests or repeats its values",
+		],
+		[
+			"dictionaries made of lists",
+			`${text("a")}ccollections\nOrderedDict\n(]tRs`,
+			"an OrderedDict is made of more than nothing",
+		],
 		["a list that is in itself", `${text("a")}]q\x01h\x01as`, "nests or repeats its values"],
 	])("%s", async (name, items, message) => {
 		const path = join(folder, `${name}.pt`);
@@ -208,6 +222,14 @@ describe("hostile and damaged files", () => {
 		await writePt(path, items, data);
 		const file = await openTorch(path);
 		await expect(readFloat32(file, "w")).rejects.toThrow(message);
+		await file.close();
+	});
+
+	test("a device without end", async () => {
+		const path = join(folder, "device.pt");
+		await writePt(path, `${LISTS}${text("a")}ctorch\ndevice\nh\x00Rs`, data);
+		const file = await openTorch(path);
+		expect(file.root).toEqual(new Map([["a", null]]));
 		await file.close();
 	});
 

@@ -1,6 +1,6 @@
 /** Finding the plugin that reads a path, and the one that writes the native format. */
-import { access, readdir } from "node:fs/promises";
-import { extname, join } from "node:path";
+import { access, readdir, stat } from "node:fs/promises";
+import { dirname, extname, join } from "node:path";
 import { builtIn } from "./built-in.ts";
 import { SaeError } from "./errors.ts";
 import type { ImporterContribution } from "./plugin.ts";
@@ -37,6 +37,8 @@ export async function importerOf(path: string, registry: Registry): Promise<Impo
 	});
 	const importer = await recogniser(path, registry);
 	if (importer) return importer;
+	const around = await folderOf(path, registry);
+	if (around) throw new SaeError(`${path}: is a part of the SAE in ${around}; name the folder`);
 	const { found, complete } = await saesIn(path, registry);
 	if (found.length > 0) {
 		const names = found.slice(0, MAX_NAMED).map((sae) => join(path, sae.path));
@@ -59,6 +61,14 @@ export async function recogniser(
 	for (const importer of await registry.all("importer")) {
 		if (await importer.detect(path)) return importer;
 	}
+	return undefined;
+}
+
+/** The folder of an SAE that a file is a part of: its own, or the one above, as some keep weights apart. */
+export async function folderOf(path: string, registry: Registry): Promise<string | undefined> {
+	if (!(await stat(path)).isFile()) return undefined;
+	const own = dirname(path);
+	for (const folder of [own, dirname(own)]) if (await recogniser(folder, registry)) return folder;
 	return undefined;
 }
 

@@ -48,8 +48,7 @@ export default definePlugin({
 });
 
 async function detect(core: Core, path: string): Promise<boolean> {
-	if (await isFile(join(path, WEIGHTS))) return isFile(join(path, CONFIG));
-	if (await isFile(join(path, ARRAYS))) return true;
+	if ((await isFile(join(path, WEIGHTS))) || (await isFile(join(path, ARRAYS)))) return true;
 	if (!(await isFile(path)) || (await core.isTorch(path))) return false;
 	// Plain safetensors may have the same names, and say more.
 	const names = (await isZip(core, path)) ? await arrayNames(core, path) : undefined;

@@ -1,8 +1,9 @@
 /**
  * An SAE as one plain safetensors file: arrays by the field's names, and what else it is as JSON in the file's
  * metadata. Arrays alone don't tell a ReLU from a topk SAE, nor whether b_dec is taken from inputs, so that files without
-that are refused.
+ * that are refused.
  */
+import { dirname, join } from "node:path";
 import { type Core, definePlugin, type SaeModel, type Tensor, type TensorFile } from "saeflow";
 import { writeSingleFile } from "./shared/folder.ts";
 import { checked, checkReread, isFile, weightReader, withFile } from "./shared/weights.ts";
@@ -39,7 +40,11 @@ async function detect(core: Core, path: string): Promise<boolean> {
 	try {
 		return await withFile(
 			core.openSafetensors(path),
-			async ({ tensors }) => tensors.has("W_enc") && tensors.has("W_dec"),
+			async ({ tensors, metadata }) =>
+				tensors.has("W_enc") &&
+				tensors.has("W_dec") &&
+				// SAELens' weights beside their description are a part of the folder.
+				(metadata[DESCRIPTION] !== undefined || !(await isFile(join(dirname(path), "cfg.json")))),
 		);
 	} catch {
 		return false;

@@ -36,14 +36,18 @@ export default defineVerb({
 type Facts = Readonly<Record<string, unknown>>;
 
 async function factsOf(path: string): Promise<Facts> {
-	const { recogniser, importerOf, saesIn } = await import("../../core/load.ts");
+	const { recogniser, importerOf, folderOf, saesIn } = await import("../../core/load.ts");
 	const known = await recogniser(path, registry).catch((error) => {
 		if (isSaeError(error)) return undefined;
 		throw error;
 	});
 	if (known) return saeFacts(known, path);
 	const status = await stat(path).catch(() => undefined);
-	if (status?.isFile()) return (await arrayFacts(path)) ?? arrowFacts(path);
+	if (status?.isFile()) {
+		const arrays = await arrayFacts(path);
+		const folder = arrays && (await folderOf(path, registry));
+		return folder === undefined ? (arrays ?? arrowFacts(path)) : { ...arrays, part_of: folder };
+	}
 	const { found, complete } = status ? await saesIn(path, registry) : { found: [], complete: true };
 	// Says that there is nothing, or nothing that is known.
 	if (found.length === 0) return saeFacts(await importerOf(path, registry), path);

@@ -26,7 +26,7 @@ afterAll(() => rm(folder, { recursive: true }));
 describe("inspect", () => {
 	test("lists the SAEs of a folder, and every other command names them", async () => {
 		const { stdout } = await sae(["inspect", join(FORMATS, "sparsify")]);
-		expect(stdout).toMatch(/^format +folder of SAEs\ncount +4\nsaes\n +expansion +sparsify\n/);
+		expect(stdout).toMatch(/^format +folder of SAEs\ncount +5\nsaes\n +expansion +sparsify\n/);
 		const { stderr, exitCode } = await sae(["encode", join(FORMATS, "sparsify"), acts]);
 		expect(exitCode).toBe(3);
 		expect(stderr).toContain("sparsify: is a folder of SAEs; name one of them: ");

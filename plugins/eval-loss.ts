@@ -17,6 +17,7 @@ import {
 import type { z } from "zod";
 import { meanRows } from "./eval-loss/mean-rows.ts";
 import { Scores } from "./eval-loss/scores.ts";
+import { writeCore } from "./evaluation/saebench-core.ts";
 
 export default definePlugin({
 	name: "eval-loss",
@@ -45,6 +46,13 @@ function lossOptions(core: Core) {
 		skip: skipOption,
 		limit: z.int().min(2).default(409_600).describe("Tokens to evaluate on at most"),
 		batch_tokens: batchTokensOption,
+		saebench: z
+			.string()
+			.optional()
+			.meta({ hint: "FILE" })
+			.describe(
+				"Also write one SAE's figures as SAEBench's JSON of core results, or add to what sae eval reconstruction wrote there",
+			),
 	});
 }
 
@@ -64,6 +72,10 @@ function loss(core: Core): OwnEvaluatorContribution<Options> {
 }
 
 async function evaluate(core: Core, options: Options, context: Context): Promise<MetricRow[]> {
+	const { saebench } = options;
+	if (saebench !== undefined && options.sae.length > 1) {
+		throw core.usageError("--saebench: a file is of one SAE; evaluate them one by one");
+	}
 	const folder = await core.findModel(options.model, context.log);
 	const spec = await core.readModelSpec(folder);
 	const text = await core.openText(folder, spec, options);
@@ -76,7 +88,15 @@ async function evaluate(core: Core, options: Options, context: Context): Promise
 			context: text.length,
 			...(options.batch_tokens && { rows: Math.max(options.batch_tokens, text.length) }),
 		});
-		return await measure(core, model, saes, contexts, text, options, context);
+		const rows = await measure(core, model, saes, contexts, text, options, context);
+		if (saebench !== undefined) {
+			const figures = { ...rows[0]!, total_tokens_eval_reconstruction: rows[0]!.tokens! };
+			await writeCore(saebench, saes[0]!.model, figures, {
+				model_name: options.model,
+				exclude_special_tokens_from_reconstruction: options.exclude_special,
+			});
+		}
+		return rows;
 	} finally {
 		model?.close();
 		for (const { runtime } of saes) runtime.close();

@@ -14,6 +14,7 @@ import {
 import type { z } from "zod";
 import { encoded, passOptions } from "./evaluation/encoded.ts";
 import { numberList } from "./evaluation/numbers.ts";
+import { writeSaeBench } from "./evaluation/saebench.ts";
 import { classesOf } from "./probing/classes.ts";
 import {
 	columnsOf,
@@ -25,7 +26,6 @@ import {
 	textColumn,
 } from "./probing/examples.ts";
 import { accuracy, type Design, logisticRegression } from "./probing/logistic.ts";
-import { writeSaeBench } from "./probing/saebench.ts";
 import { type Binary, oneAgainstRest, splitClasses } from "./probing/split.ts";
 
 export default definePlugin({

@@ -9,6 +9,7 @@ import {
 	type SaeModel,
 } from "saeflow";
 import type { z } from "zod";
+import { writeCore } from "./evaluation/saebench-core.ts";
 import { Activity } from "./reconstruction/activity.ts";
 import { Fidelity } from "./reconstruction/fidelity.ts";
 import { ColumnFigures, LayerFigures } from "./reconstruction/parts.ts";
@@ -37,6 +38,11 @@ function reconstructionOptions({ z, columnNames }: Core) {
 			.optional()
 			.meta({ hint: "FILE" })
 			.describe("Also write a table of every latent's density and activations, as an Arrow file"),
+		saebench: z
+			.string()
+			.optional()
+			.meta({ hint: "FILE" })
+			.describe("Also write SAEBench's JSON of core results, or add to what sae eval loss wrote there"),
 	});
 }
 
@@ -90,6 +96,15 @@ async function evaluate(
 	if (activity.rows === 0) throw new core.SaeError("the stream has no rows to evaluate on");
 	if (options.per_latent !== undefined) await writeLatents(options.per_latent, model, activity, core);
 	const all = { ...fidelity.finish(), ...activity.finish() };
+	if (options.saebench !== undefined) {
+		const figures = {
+			...all,
+			...activity.shares(),
+			cossim: all.cosine,
+			total_tokens_eval_sparsity_variance: all.rows,
+		};
+		await writeCore(options.saebench, model, figures, {});
+	}
 	const parts = [...columns.finish(), ...layers.finish()];
 	if (parts.length === 0) return [all];
 	const nothing = Object.fromEntries(Object.keys(all).map((figure) => [figure, null]));

@@ -15,8 +15,8 @@ import type { z } from "zod";
 import { readExamples } from "./ablation/examples.ts";
 import { ablationOptions } from "./ablation/options.ts";
 import { accuracyWithout, attributed, checkAdditive, type Labelled, linearProbe } from "./ablation/probes.ts";
+import { writeSaeBench } from "./evaluation/saebench.ts";
 import { type Example, textColumn } from "./probing/examples.ts";
-import { writeSaeBench } from "./probing/saebench.ts";
 import { splitClasses } from "./probing/split.ts";
 
 /** Of each of the four combinations. */

@@ -22,9 +22,9 @@ import {
 	type LinearProbe,
 	linearProbe,
 } from "./ablation/probes.ts";
+import { writeSaeBench } from "./evaluation/saebench.ts";
 import { classesOf } from "./probing/classes.ts";
 import { textColumn } from "./probing/examples.ts";
-import { writeSaeBench } from "./probing/saebench.ts";
 import { type Binary, oneAgainstRest, splitClasses } from "./probing/split.ts";
 
 export default definePlugin({

@@ -1,6 +1,6 @@
 /** Absorption under the keys of SAEBench's results. */
 import type { MetricRow, SaeModel } from "saeflow";
-import { writeSaeBench } from "../probing/saebench.ts";
+import { writeSaeBench } from "../evaluation/saebench.ts";
 import { L1_PENALTY, MOST_SPLIT } from "./letter.ts";
 
 /** Writes the letters that were not left out, and their means and sample deviations. */

@@ -55,6 +55,20 @@ export class Activity {
 		};
 	}
 
+	/** Shares that SAEBench has besides: of latents that fire at all, and of all firing by those that fire often. */
+	shares(): Record<string, number | null> {
+		const all = this.fired.reduce((sum, fired) => sum + fired, 0);
+		const often = (least: number) => {
+			const by = this.fired.reduce((sum, fired) => sum + (fired / this.rows > least ? fired : 0), 0);
+			return all === 0 ? null : by / all;
+		};
+		return {
+			frac_alive: this.#shareOfLatents((density) => density > 0),
+			normalized_freq_over_1_percent: often(0.01),
+			normalized_freq_over_10_percent: often(0.1),
+		};
+	}
+
 	/** Share of latents by the decade of their density: `density_1e-3` is the share in [0.001, 0.01). */
 	#densityHistogram(): Record<string, number | null> {
 		const histogram: Record<string, number | null> = {

@@ -18,6 +18,8 @@ export class Fidelity {
 	readonly #nmse = new Mean();
 	readonly #cosine = new Mean();
 	readonly #normRatio = new Mean();
+	readonly #inputNorm = new Mean();
+	readonly #outputNorm = new Mean();
 
 	/** @param legacy whether to compute the legacy explained variance too, which holds thousands of rows. */
 	constructor(width: number, { legacy = true } = {}) {
@@ -56,6 +58,8 @@ export class Fidelity {
 		this.#legacy?.add(x, start, error);
 		const xNorm = Math.sqrt(xx);
 		const yNorm = Math.sqrt(yy);
+		this.#inputNorm.add(xNorm);
+		this.#outputNorm.add(yNorm);
 		if (xNorm < SMALLEST_NORM) return;
 		this.#nmse.add(error / xx);
 		this.#normRatio.add(yNorm / xNorm);
@@ -80,6 +84,9 @@ export class Fidelity {
 			/** Mean over rows of ‖x − x̂‖² / ‖x‖² (OpenAI's code). */
 			nmse: this.#nmse.value,
 			cosine: this.#cosine.value,
+			/** Means of ‖x‖ and ‖x̂‖. */
+			l2_norm_in: this.#inputNorm.value,
+			l2_norm_out: this.#outputNorm.value,
 			/** Mean of ‖x̂‖ / ‖x‖. */
 			l2_ratio: this.#normRatio.value,
 			/** E‖x̂‖² / E[x·x̂]; below 1 reconstructions shrink (Gated SAE, equation 10). */

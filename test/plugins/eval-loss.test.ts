@@ -192,6 +192,32 @@ test("a limit cuts the last context", async () => {
 	expect(last).toMatchObject({ tokens: 12, predictions: 11 });
 });
 
+test("writes SAEBench's core results", async () => {
+	const saebench = join(folder, "core.json");
+	const sae = await save("core", randomTopK(WIDTH, 40, 4));
+	const [row] = await evaluate({ sae: [sae], saebench, exclude_special: true });
+	const { eval_type_id, eval_config, eval_result_metrics: metrics } = await Bun.file(saebench).json();
+	expect([eval_type_id, eval_config]).toEqual([
+		"core",
+		{ model_name: options.model, exclude_special_tokens_from_reconstruction: true },
+	]);
+	expect(metrics).toMatchObject({
+		model_behavior_preservation: { kl_div_score: row!.kl_div_score, kl_div_with_sae: row!.kl_div_with_sae },
+		model_performance_preservation: {
+			ce_loss_score: row!.ce_loss_score,
+			ce_loss_with_ablation: row!.ce_loss_with_ablation,
+			ce_loss_with_sae: row!.ce_loss_with_sae,
+			ce_loss_without_sae: row!.ce_loss_without_sae,
+		},
+		reconstruction_quality: { explained_variance: -1 },
+		sparsity: { l0: 4, l1: -1 },
+		token_stats: { total_tokens_eval_reconstruction: row!.tokens },
+	});
+	await expect(evaluate({ sae: [sae, sae], saebench, hook_point: [HOOK, HOOK] })).rejects.toThrow(
+		"--saebench: a file is of one SAE",
+	);
+});
+
 test("keeps what evaluators promise", async () => {
 	const sae = await save("conforming", randomTopK(WIDTH, 40, 4));
 	const wrong = [

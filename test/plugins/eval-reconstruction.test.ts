@@ -107,6 +107,38 @@ describe("eval reconstruction", () => {
 		expect(first.decoder_norm).toBeCloseTo(1, 6);
 	});
 
+	test("writes SAEBench's core results, beside what the loss of the same SAE has there", async () => {
+		const path = join(folder, "core.json");
+		const sae_cfg_dict = { architecture: "topk", d_in: D_IN, d_sae: 20, k: 3, metadata: {} };
+		const theirs = {
+			eval_type_id: "core",
+			eval_config: { model_name: "a-model" },
+			eval_result_metrics: { model_performance_preservation: { ce_loss_score: 0.875 }, sparsity: { l0: 9 } },
+			sae_cfg_dict,
+		};
+		await Bun.write(path, JSON.stringify(theirs));
+		const row = await evaluate(stream([ROWS]), { saebench: path });
+		const { eval_result_metrics: metrics, ...result } = await Bun.file(path).json();
+		expect(result).toMatchObject({ eval_type_id: "core", eval_config: theirs.eval_config, sae_cfg_dict });
+		expect(metrics).toMatchObject({
+			model_performance_preservation: { ce_loss_score: 0.875, ce_loss_with_sae: -1 },
+			reconstruction_quality: {
+				explained_variance: row.explained_variance,
+				mse: row.mse,
+				cossim: row.cosine,
+			},
+			shrinkage: { l2_norm_in: row.l2_norm_in, l2_norm_out: row.l2_norm_out, l2_ratio: row.l2_ratio },
+			sparsity: { l0: 3, l1: row.l1 },
+			token_stats: { total_tokens_eval_reconstruction: -1, total_tokens_eval_sparsity_variance: ROWS },
+			misc_metrics: { frac_alive: 1 - Number(row.dead), freq_over_1_percent: row.freq_over_1_percent },
+		});
+		// Of another SAE nothing stays.
+		await Bun.write(path, JSON.stringify({ ...theirs, sae_cfg_dict: { ...sae_cfg_dict, d_sae: 21 } }));
+		await evaluate(stream([ROWS]), { saebench: path });
+		const after = await Bun.file(path).json();
+		expect(after.eval_result_metrics.model_performance_preservation.ce_loss_score).toBe(-1);
+	});
+
 	test("refuses streams that it can't measure", async () => {
 		await expect(evaluate(stream([0]))).rejects.toThrow("no rows to evaluate");
 		await expect(evaluate(stream([ROWS]), {}, randomTopK(5, 20, 3))).rejects.toThrow(

@@ -35,6 +35,8 @@ describe("Activity", () => {
 	test("shares of latents by density add up to one with the dead", () => {
 		const activity = new Activity(3);
 		for (let row = 0; row < 1000; row++) activity.add(codes(row === 0 ? { 0: 1, 1: 1 } : { 1: 1 }));
+		expect(activity.shares().frac_alive).toBeCloseTo(2 / 3, 12);
+		expect(activity.shares().normalized_freq_over_1_percent).toBeCloseTo(1000 / 1001, 12);
 		const figures: Record<string, number | null> = activity.finish();
 		expect(figures["density_1e-3"]).toBeCloseTo(1 / 3, 12);
 		expect(figures["density_1e-1"]).toBeCloseTo(1 / 3, 12);

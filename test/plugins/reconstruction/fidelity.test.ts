@@ -41,6 +41,8 @@ describe("Fidelity on values worked out by hand", () => {
 		expect(figures.ev_bias_free).toBeCloseTo(0.8, 12);
 		expect(figures.nmse).toBeCloseTo((1 / 4 + 1 / 16) / 2, 12);
 		expect(figures.cosine).toBeCloseTo((4 / (2 * Math.sqrt(5)) + 1) / 2, 12);
+		expect(figures.l2_norm_in).toBeCloseTo(3, 12);
+		expect(figures.l2_norm_out).toBeCloseTo((Math.sqrt(5) + 3) / 2, 12);
 		expect(figures.l2_ratio).toBeCloseTo((Math.sqrt(5) / 2 + 3 / 4) / 2, 12);
 		expect(figures.relative_reconstruction_bias).toBeCloseTo((5 + 9) / (4 + 12), 12);
 	});

@@ -13,7 +13,7 @@ export interface SaeBenchResult {
 /** Writes one SAE's result. Keys are SAEBench's; versions of its own libraries are empty, for none took part. */
 export async function writeSaeBench(
 	path: string,
-	{ architecture, d_in, d_sae, settings, metadata }: SaeModel,
+	model: SaeModel,
 	{ type, config, metrics, details }: SaeBenchResult,
 ): Promise<void> {
 	const result = {
@@ -28,7 +28,7 @@ export async function writeSaeBench(
 		sae_lens_id: "custom_sae",
 		sae_lens_release_id: "saeflow",
 		sae_lens_version: "",
-		sae_cfg_dict: { architecture, d_in, d_sae, ...settings, metadata },
+		sae_cfg_dict: describeSae(model),
 	};
 	const text = `${JSON.stringify(result, null, 2)}\n`;
 	await writeSingleFile(
@@ -36,4 +36,9 @@ export async function writeSaeBench(
 		(file) => writeFile(file, text),
 		async (file) => void JSON.parse(await readFile(file, "utf8")),
 	);
+}
+
+/** What a result says of its SAE. */
+export function describeSae({ architecture, d_in, d_sae, settings, metadata }: SaeModel) {
+	return { architecture, d_in, d_sae, ...settings, metadata };
 }

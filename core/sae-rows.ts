@@ -9,7 +9,8 @@ import { widened } from "./files/dtype.ts";
 import { Lane } from "./row-blocks.ts";
 import type { SaeModel } from "./sae.ts";
 
-export type SaeShape = Pick<SaeModel, "d_in" | "d_out" | "metadata" | "tensors">;
+export type SaeShape = Pick<SaeModel, "d_in" | "d_out" | "metadata" | "tensors"> &
+	Partial<Pick<SaeModel, "architecture">>;
 
 /** Columns that are named instead of those that the SAE was trained on. */
 export interface GivenColumns {
@@ -56,7 +57,8 @@ export interface SaeReader {
  */
 export function saeReader(schema: Schema, sae: SaeShape, given: GivenColumns = {}): SaeReader {
 	const inputs = inputColumns(schema, sae, given.columns);
-	const targets = given.targets ?? names(sae.metadata.target_columns) ?? inputs;
+	const told = given.targets ?? names(sae.metadata.target_columns);
+	const targets = told ?? inputs;
 	const { d_in, d_out = d_in } = sae;
 	const seen = new Lane(inputs, "vectors");
 	const wanted = targets === inputs ? seen : new Lane(targets, "vectors");
@@ -76,11 +78,24 @@ export function saeReader(schema: Schema, sae: SaeShape, given: GivenColumns = {
 			return {
 				rows: batch.numRows,
 				inputs: scales ? scaled(widened(data), scales, (value, scale) => value * scale) : data,
-				targets: () => widened(same ? data : laneRows(wanted, batch, d_out, first, "reconstructs")),
+				targets() {
+					if (!told && reconstructsUnknown(sae)) throw withoutTargets(sae);
+					return widened(same ? data : laneRows(wanted, batch, d_out, first, "reconstructs"));
+				},
 				restored: (decoded) => (scales ? scaled(decoded, scales, (value, scale) => value / scale) : decoded),
 			};
 		},
 	};
+}
+
+/** Of another library, for those that are trained here name their columns. */
+function reconstructsUnknown({ architecture, metadata }: SaeShape): boolean {
+	return architecture === "transcoder" && metadata.input_columns === undefined;
+}
+
+function withoutTargets({ metadata: { hook_name_out: hook } }: SaeShape): SaeError {
+	const what = typeof hook === "string" ? hook : "something else than it encodes";
+	return new SaeError(`this transcoder reconstructs ${what}; name the column that has it with --target`);
 }
 
 function inputColumns(

@@ -16,6 +16,7 @@ import type { z } from "zod";
 import { letterRow } from "./absorption/letter.ts";
 import { writeAbsorption } from "./absorption/saebench.ts";
 import { columnWords, tokenWords, type WordReader } from "./absorption/words.ts";
+import { checkAdditive } from "./evaluation/additive.ts";
 import { encoded, passOptions } from "./evaluation/encoded.ts";
 import { type Example, Examples } from "./probing/examples.ts";
 import { splitClasses } from "./probing/split.ts";
@@ -85,11 +86,7 @@ async function evaluate(
 	options: Options,
 	context: Context,
 ): Promise<MetricRow[]> {
-	if ((model.d_out ?? model.d_in) !== model.d_in) {
-		throw new core.SaeError(
-			"absorption compares decoder rows with a probe on the input; this SAE reconstructs another width",
-		);
-	}
+	checkAdditive(core, model, "decoder rows are compared with a probe on the rows that are encoded");
 	const read = await wordReader(core, options, context);
 	const examples = new Examples(core, model.d_in);
 	const words: string[] = [];

@@ -14,7 +14,7 @@ import {
 import type { z } from "zod";
 import { Moments } from "./dark-matter/moments.ts";
 import { pursue } from "./dark-matter/pursuit.ts";
-import { encoded, passOptions } from "./evaluation/encoded.ts";
+import { encoded, passOptions, targetOption } from "./evaluation/encoded.ts";
 
 export default definePlugin({
 	name: "eval-dark-matter",
@@ -38,6 +38,7 @@ function darkMatterOptions(core: Core) {
 			.describe("Of these rows, the first to search codes for; 0: none"),
 		seed: z.int().min(0).default(0).describe("Seed of the split into rows to fit and to measure on"),
 		...passOptions(core, 100_000),
+		target: targetOption(core),
 	});
 }
 

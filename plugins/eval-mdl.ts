@@ -13,7 +13,7 @@ import {
 	type SaeModel,
 } from "saeflow";
 import type { z } from "zod";
-import { encoded, passOptions } from "./evaluation/encoded.ts";
+import { encoded, passOptions, targetOption } from "./evaluation/encoded.ts";
 import { numberList } from "./evaluation/numbers.ts";
 import { descriptionLength, largestValues, rounded } from "./mdl/description.ts";
 import { Fidelity } from "./reconstruction/fidelity.ts";
@@ -37,6 +37,7 @@ function mdlOptions(core: Core) {
 			.default(0.01)
 			.describe("Rise of the FVU by rounding that is small enough; the fewest such levels are chosen"),
 		...passOptions(core, 16_384),
+		target: targetOption(core),
 	});
 }
 

@@ -9,6 +9,7 @@ import {
 	type SaeModel,
 } from "saeflow";
 import type { z } from "zod";
+import { targetOption } from "./evaluation/encoded.ts";
 import { writeCore } from "./evaluation/saebench-core.ts";
 import { Activity } from "./reconstruction/activity.ts";
 import { Fidelity } from "./reconstruction/fidelity.ts";
@@ -21,16 +22,14 @@ export default definePlugin({
 	contributes: (core) => [reconstruction(core)],
 });
 
-function reconstructionOptions({ z, columnNames }: Core) {
+function reconstructionOptions(core: Core) {
+	const { z, columnNames } = core;
 	return z.object({
 		column: columnNames
 			.optional()
 			.meta({ hint: "NAME,..." })
 			.describe("Columns of vectors; by default those that the SAE was trained on, or the only one there is"),
-		target: columnNames
-			.optional()
-			.meta({ hint: "NAME,..." })
-			.describe("Columns to compare reconstructions with; by default those that the SAE was trained on"),
+		target: targetOption(core),
 		k: z.int().min(1).optional().describe("Latents per row, instead of the SAE's own k"),
 		limit: z.int().min(1).optional().describe("Stop after this many rows"),
 		per_latent: z

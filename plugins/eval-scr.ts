@@ -14,7 +14,8 @@ import {
 import type { z } from "zod";
 import { readExamples } from "./ablation/examples.ts";
 import { ablationOptions } from "./ablation/options.ts";
-import { accuracyWithout, attributed, checkAdditive, type Labelled, linearProbe } from "./ablation/probes.ts";
+import { accuracyWithout, attributed, type Labelled, linearProbe } from "./ablation/probes.ts";
+import { checkAdditive, TAKES_OUT } from "./evaluation/additive.ts";
 import { writeSaeBench } from "./evaluation/saebench.ts";
 import { type Example, textColumn } from "./probing/examples.ts";
 import { splitClasses } from "./probing/split.ts";
@@ -70,7 +71,7 @@ async function evaluate(
 	options: Options,
 	context: Context,
 ): Promise<MetricRow[]> {
-	checkAdditive(core, model);
+	checkAdditive(core, model, TAKES_OUT);
 	const examples = await readExamples(core, model, stream, options, context, (batch) => {
 		const spurious = textColumn(core, batch, options.spurious);
 		return textColumn(core, batch, options.label).map((label, row) => cellOf(label, spurious[row]!));

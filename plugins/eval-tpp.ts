@@ -17,11 +17,11 @@ import { ablationOptions } from "./ablation/options.ts";
 import {
 	accuracyWithout,
 	attributed,
-	checkAdditive,
 	type Labelled,
 	type LinearProbe,
 	linearProbe,
 } from "./ablation/probes.ts";
+import { checkAdditive, TAKES_OUT } from "./evaluation/additive.ts";
 import { writeSaeBench } from "./evaluation/saebench.ts";
 import { classesOf } from "./probing/classes.ts";
 import { textColumn } from "./probing/examples.ts";
@@ -74,7 +74,7 @@ async function evaluate(
 	options: Options,
 	context: Context,
 ): Promise<MetricRow[]> {
-	checkAdditive(core, model);
+	checkAdditive(core, model, TAKES_OUT);
 	const examples = await readExamples(core, model, stream, options, context, (batch) =>
 		textColumn(core, batch, options.label),
 	);

@@ -3,7 +3,7 @@
  * linear, taking latent i out lowers its logit by f_i · (w · W_dec,i): nothing has to be decoded, and means over the rows
  * of an example take part as they are.
  */
-import type { Core, SaeModel } from "saeflow";
+import type { SaeModel } from "saeflow";
 import { denseDesign, type Example } from "../probing/examples.ts";
 import { logisticRegression } from "../probing/logistic.ts";
 
@@ -18,14 +18,6 @@ export interface LinearProbe {
 export interface Labelled {
 	readonly examples: readonly Example[];
 	readonly labels: readonly number[];
-}
-
-/** @throws SaeError for SAEs whose latents do not add up to what they encode. */
-export function checkAdditive({ SaeError }: Core, model: SaeModel): void {
-	const { d_in, d_out = d_in, normalize_activations: normalised } = model;
-	if (d_out === d_in && normalised === "none") return;
-	const why = d_out === d_in ? "normalises every row by its own numbers" : "reconstructs another width";
-	throw new SaeError(`latents are taken out of the rows that are encoded, but this SAE ${why}`);
 }
 
 export function linearProbe({ examples, labels }: Labelled, { d_in, d_sae, tensors }: SaeModel): LinearProbe {

@@ -14,8 +14,17 @@ export function passOptions({ z, columnNames }: Core, rows: number) {
 	};
 }
 
+/** For evaluators that compare reconstructions with what they should be. */
+export function targetOption({ columnNames }: Core) {
+	return columnNames
+		.optional()
+		.meta({ hint: "NAME,..." })
+		.describe("Columns to compare reconstructions with; by default those that the SAE was trained on");
+}
+
 export interface PassOptions {
 	readonly column?: readonly string[] | undefined;
+	readonly target?: readonly string[] | undefined;
 	readonly k?: number | undefined;
 	readonly limit: number;
 }
@@ -42,10 +51,10 @@ export async function* encoded(
 	core: Core,
 	model: SaeModel,
 	stream: RecordStream,
-	{ column, k, limit }: PassOptions,
+	{ column, target, k, limit }: PassOptions,
 	{ openSae, signal, log }: Context,
 ): AsyncGenerator<EncodedBatch> {
-	const reader = core.saeReader(stream.schema, model, { columns: column });
+	const reader = core.saeReader(stream.schema, model, { columns: column, targets: target });
 	const runtime = await openSae(model, { k });
 	let seen = 0;
 	try {

@@ -108,6 +108,22 @@ test("targets are other columns where the SAE was trained on them", async () => 
 	expect(() => missing.targets()).toThrow("no column a");
 });
 
+test("another library's transcoder is compared with no column but one that is named", async () => {
+	const { schema, batches } = stream(["a"]);
+	const { value: batch } = await batches[Symbol.asyncIterator]().next();
+	const sae = { ...randomTopK(2, 6, 2), architecture: "transcoder", metadata: { hook_name_out: "mlp.out" } };
+	const unsaid = saeReader(schema, sae).read(batch!);
+	expect(unsaid.inputs.length).toBe(10);
+	expect(() => unsaid.targets()).toThrow("this transcoder reconstructs mlp.out; name the column");
+	expect(
+		saeReader(schema, sae, { targets: ["a"] })
+			.read(batch!)
+			.targets().length,
+	).toBe(10);
+	const own = { ...sae, metadata: { input_columns: ["a"] } };
+	expect(saeReader(schema, own).read(batch!).targets().length).toBe(10);
+});
+
 describe("an SAE of several layers", () => {
 	const plain = randomTopK(5, 9, K);
 	const layer_scale = { shape: [6], data: Float32Array.of(0.5, 0, 4, 0, 0, 0.125) };

@@ -117,6 +117,10 @@ describe("eval tpp", () => {
 		await expect(evaluate(tpp, rows, { kind: labels }, { label: "kind" }, normal)).rejects.toThrow(
 			"normalises every row by its own numbers",
 		);
+		const transcoder = { ...identitySae(WIDTH, 2), architecture: "transcoder" };
+		await expect(evaluate(tpp, rows, { kind: labels }, { label: "kind" }, transcoder)).rejects.toThrow(
+			"reconstructs something else than it encodes",
+		);
 	});
 });
 

@@ -185,6 +185,18 @@ test.each([false, true])("figures are the reference's, special tokens excluded: 
 	expect(rows[0]!.tokens).toBe(exclude ? 36 - special : 36);
 });
 
+test("figures are those of PyTorch and transformers", async () => {
+	const fixtures = join(import.meta.dir, "../fixtures");
+	const model = join(fixtures, "models/gpt2");
+	const tokens = [join(model, "parity.safetensors")];
+	const [row] = await evaluate({ model, tokens, sae: [join(fixtures, "metrics/loss-sae")] });
+	const wanted: Record<string, number> = await Bun.file(join(fixtures, "metrics/loss.json")).json();
+	for (const [figure, value] of Object.entries(wanted)) {
+		expect(Math.abs(Number(row![figure]) - value), figure).toBeLessThan(2e-4 * (1 + Math.abs(value)));
+	}
+	expect(row).toMatchObject({ tokens: 40, predictions: 38 });
+});
+
 test("a limit cuts the last context", async () => {
 	const [row] = await evaluate({ sae: [await save("cut", randomTopK(WIDTH, 40, 4))], limit: 17 });
 	expect(row).toMatchObject({ tokens: 17, predictions: 15 });

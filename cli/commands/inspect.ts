@@ -41,8 +41,10 @@ async function factsOf(path: string): Promise<Facts> {
 		if (isSaeError(error)) return undefined;
 		throw error;
 	});
-	if (known) return saeFacts(known, path);
 	const status = await stat(path).catch(() => undefined);
+	if (known) {
+		return saeFacts(known, path).catch((error) => unreadFacts(path, status?.isFile() === true, error));
+	}
 	if (status?.isFile()) {
 		const arrays = await arrayFacts(path);
 		const folder = arrays && (await folderOf(path, registry));
@@ -73,6 +75,13 @@ function missing({ normalize_activations }: Pick<SaeModel, "normalize_activation
 	return {
 		missing: "the number that training multiplied its rows by; sae import --input-scale folds it in",
 	};
+}
+
+/** Of a file that looks like an SAE and can't be read as one: its arrays, and why. */
+async function unreadFacts(path: string, isFile: boolean, error: unknown): Promise<Facts> {
+	const arrays = isFile && isSaeError(error) ? await arrayFacts(path).catch(() => undefined) : undefined;
+	if (!arrays) throw error;
+	return { ...arrays, missing: (error as Error).message.replace(`${path}: `, "") };
 }
 
 /** Of a file of arrays that is no SAE; undefined for what is none. */

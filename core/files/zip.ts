@@ -9,6 +9,9 @@ const END64_MAGIC = 0x06064b50;
 const ENTRY_MAGIC = 0x02014b50;
 const LOCAL_MAGIC = 0x04034b50;
 const MAX_DIRECTORY_BYTES = 1 << 26;
+/** Weights hardly get smaller; what unpacks to more than this and to so many times its bytes is made to fill memory. */
+const MAX_INFLATED = 2 ** 30;
+const MAX_RATIO = 100;
 const STORED = 0;
 const DEFLATED = 8;
 const ENCRYPTED = 1;
@@ -85,6 +88,11 @@ async function openMember(bytes: Bytes, entry: Entry): Promise<Bytes> {
 	const start = entry.offset + 30 + view.getUint16(26, true) + view.getUint16(28, true);
 	if (start + entry.packedSize > bytes.size) throw damaged(bytes);
 	const packed = new SliceBytes(name, bytes, start, entry.packedSize);
+	if (entry.size > MAX_INFLATED && entry.size > MAX_RATIO * entry.packedSize) {
+		throw new SaeError(
+			`${name}: is ${entry.packedSize} bytes that unpack to ${entry.size}, as no weights do; unpack it yourself if you trust it`,
+		);
+	}
 	if (entry.method === DEFLATED) return new InflatedBytes(packed, "deflate-raw", entry.size);
 	if (entry.size !== entry.packedSize) throw damaged(bytes);
 	return packed;

@@ -43,6 +43,20 @@ describe("inspect", () => {
 		expect(stdout).toContain("x  f32 [7, 6]\n");
 	});
 
+	test("lists the arrays of a file that could be an SAE's, and says why it is none", async () => {
+		const { stdout } = await sae(["inspect", join(import.meta.dir, "../fixtures/torch/ae.pt")]);
+		expect(stdout).toMatch(/^format +torch\narrays\n/);
+		expect(stdout).toContain("encoder.weight  f32 [12, 5]\n");
+		expect(stdout).toMatch(
+			/missing +has no config.json beside it, and its tensors may be of AutoEncoderTopK/,
+		);
+	});
+
+	test("says what a file is a part of", async () => {
+		const { stdout } = await sae(["inspect", join(FORMATS, "sparsify/topk/sae.safetensors")]);
+		expect(stdout).toContain(`part_of   ${join(FORMATS, "sparsify/topk")}\n`);
+	});
+
 	test("names what a hostile file asks for", async () => {
 		const path = join(import.meta.dir, "../fixtures/torch/module.pt");
 		const { stderr, exitCode } = await sae(["inspect", path]);

@@ -3,6 +3,7 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { cp, mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { zipSync } from "fflate";
 import { openFile } from "../../../core/files/bytes.ts";
 import { isTorch, openTensorFile, openTorch } from "../../../core/files/open.ts";
 import { readFloat32 } from "../../../core/files/safetensors.ts";
@@ -231,6 +232,19 @@ describe("hostile and damaged files", () => {
 		const file = await openTorch(path);
 		expect(file.root).toEqual(new Map([["a", null]]));
 		await file.close();
+	});
+
+	test("an archive whose member unpacks to what fills memory", async () => {
+		const path = join(folder, "bomb.npz");
+		const bytes = zipSync({ "W_enc.npy": new Uint8Array(4096) }, { level: 9 });
+		const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+		// What the directory says of the size, where it is read from.
+		for (let at = 0; at + 4 < bytes.length; at++) {
+			if (view.getUint32(at, true) === 0x02014b50) view.setUint32(at + 24, 2 ** 31, true);
+		}
+		await writeFile(path, bytes);
+		const [member] = await readZip(await openFile(path));
+		await expect(member!.open()).rejects.toThrow("bytes that unpack to 2147483648, as no weights do");
 	});
 
 	test("another byte order", async () => {

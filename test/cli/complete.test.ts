@@ -11,7 +11,13 @@ test("candidates come from the verbs, the registry and the schemas", async () =>
 	expect(await words("activations", "syn")).toEqual(["synthetic"]);
 	expect(await words("activations", "synthetic", "--d-")).toEqual(["--d-in"]);
 	expect(await words("activations", "synthetic", "--d-in", "4", "--d-")).toEqual([]);
-	expect(await words("activations", "synthetic", "--format", "")).toEqual(["arrow", "json", "csv", "table"]);
+	expect(await words("activations", "synthetic", "--format", "")).toEqual([
+		"arrow",
+		"parquet",
+		"json",
+		"csv",
+		"table",
+	]);
 	expect(await words("activations", "synthetic", "--format", "=", "c")).toEqual(["csv"]);
 	expect(await words("activations", "synthetic", "--rows", "")).toEqual([]);
 	expect(await words("completion", "")).toEqual(["bash", "zsh", "fish"]);

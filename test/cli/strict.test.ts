@@ -33,7 +33,7 @@ const cases: readonly [words: string[], exitCode: number, message: string][] = [
 	[[...synthetic, "--rows", ""], EXIT.usage, '--rows: must be a number, got ""'],
 	[[...synthetic, "--noise", "-1"], EXIT.usage, "--noise: must be at least 0, got -1"],
 	[[...synthetic, "--no-rows"], EXIT.usage, "--no-rows: --rows is no switch"],
-	[[...synthetic, "--format", "xml"], EXIT.usage, '--format: must be one of arrow, json, csv, table, got "xml"'],
+	[[...synthetic, "--format", "xml"], EXIT.usage, '--format: must be one of arrow, parquet, json, csv, table, got "xml"'],
 	[["plugins", "--json=maybe"], EXIT.usage, "--json is a switch: give --json or --no-json, without maybe"],
 	[["completion"], EXIT.usage, "SHELL is required"],
 	[["completion", "csh"], EXIT.usage, 'SHELL: must be one of bash, zsh, fish, got "csh"'],

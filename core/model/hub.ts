@@ -1,8 +1,10 @@
 /** Finds a model: a folder on disk, or a repository of the Hugging Face Hub, which is cached. */
-import { readdir, readFile, stat } from "node:fs/promises";
-import { dirname, join } from "node:path";
+import { copyFile, mkdir, readdir, readFile, stat, symlink } from "node:fs/promises";
+import { basename, dirname, join, relative } from "node:path";
 import { SaeError } from "../errors.ts";
+import { writeAtomically } from "../files/atomic.ts";
 import { cacheHome } from "../files/cache.ts";
+import { sizeText } from "../shards/plan.ts";
 import { readJson } from "./folder.ts";
 
 const HUB_ID = /^\w[\w.-]*\/\w[\w.-]*$/;
@@ -35,7 +37,7 @@ export async function findLocalModel(name: string): Promise<string | undefined> 
 
 /** The newest complete copy in the cache. */
 async function cached(name: string): Promise<string | undefined> {
-	const folder = join(cacheFolder(), `models--${name.replace("/", "--")}`);
+	const folder = repositoryFolder(name);
 	const commit = await readFile(join(folder, "refs", "main"), "utf8").catch(() => undefined);
 	if (!commit) return undefined;
 	const snapshot = join(folder, "snapshots", commit.trim());
@@ -47,46 +49,124 @@ async function cached(name: string): Promise<string | undefined> {
 	return shards.every((shard) => files.includes(shard)) ? snapshot : undefined;
 }
 
+function repositoryFolder(name: string): string {
+	return join(cacheFolder(), `models--${name.replace("/", "--")}`);
+}
+
 function cacheFolder(): string {
 	const { HF_HUB_CACHE, HF_HOME } = process.env;
 	const home = HF_HOME || join(cacheHome(), "huggingface");
 	return HF_HUB_CACHE || join(home, "hub");
 }
 
+/**
+ * Fetches what running a model takes, as Python's huggingface_hub would store it: content in `blobs`, names that point
+ * to it in `snapshots/COMMIT`, and, once all is there, the commit in `refs/main`.
+ */
 async function fetched(
 	name: string,
 	log: { info(message: string): void; progress(message: string): void },
 ): Promise<string> {
-	const { downloadFileToCacheDir, fileExists } = await import("@huggingface/hub");
-	const { HF_TOKEN: token, HF_ENDPOINT } = process.env;
-	const repo = { type: "model", name } as const;
-	const hub = {
-		repo,
-		cacheDir: cacheFolder(),
-		accessToken: token,
-		...(HF_ENDPOINT && { hubUrl: HF_ENDPOINT }),
+	const { modelInfo } = await import("@huggingface/hub");
+	const access = hubAccess();
+	const { sha, filePaths } = await modelInfo({
+		...access,
+		name,
+		additionalFields: ["sha", "filePaths"],
+	}).catch((error) => Promise.reject(unknownModel(name, error)));
+	const folder = repositoryFolder(name);
+	const snapshot = join(folder, "snapshots", sha);
+	const fetchFile = async (path: string) => {
+		if (!filePaths.includes(path)) return;
+		await fetchInto(folder, { ...access, name, revision: sha, path }, log).catch((error) =>
+			Promise.reject(failedFetch(name, path, error)),
+		);
 	};
-	const fetchFile = (path: string) => {
-		log.progress(`fetching ${name}: ${path}`);
-		return downloadFileToCacheDir({ ...hub, path });
-	};
-	try {
-		const config = await fetchFile("config.json");
-		for (const path of ["tokenizer.json", "tokenizer_config.json"]) {
-			if (await fileExists({ ...hub, path })) await fetchFile(path);
+	for (const path of ["config.json", "tokenizer.json", "tokenizer_config.json", INDEX]) await fetchFile(path);
+	const weights = filePaths.includes(INDEX) ? await shardsOf(join(snapshot, INDEX)) : [WEIGHTS];
+	const missing = ["config.json", ...weights].find((path) => !filePaths.includes(path));
+	if (missing) throw new SaeError(`${name}: the model on the Hugging Face Hub has no ${missing}`);
+	for (const path of weights) await fetchFile(path);
+	await mkdir(join(folder, "refs"), { recursive: true });
+	await writeAtomically(join(folder, "refs", "main"), (append) => append(new TextEncoder().encode(sha)));
+	log.info(`${name} is in ${snapshot}`);
+	return snapshot;
+}
+
+interface HubFile {
+	readonly name: string;
+	readonly revision: string;
+	readonly path: string;
+	readonly hubUrl?: string;
+	readonly accessToken?: string;
+}
+
+function hubAccess(): Pick<HubFile, "hubUrl" | "accessToken"> {
+	const { HF_TOKEN, HF_ENDPOINT } = process.env;
+	return { ...(HF_TOKEN && { accessToken: HF_TOKEN }), ...(HF_ENDPOINT && { hubUrl: HF_ENDPOINT }) };
+}
+
+/** Puts a file into its snapshot. Processes that fetch the same one at a time write it beside each other. */
+async function fetchInto(
+	folder: string,
+	{ name, path, revision, ...access }: HubFile,
+	log: { progress(message: string): void },
+): Promise<void> {
+	const link = join(folder, "snapshots", revision, path);
+	if (await stat(link).catch(() => undefined)) return;
+	const { downloadFile, fileDownloadInfo } = await import("@huggingface/hub");
+	const file = { ...access, repo: { type: "model", name } as const, revision, path };
+	const downloadInfo = await fileDownloadInfo(file);
+	const content = downloadInfo && (await downloadFile({ ...file, downloadInfo }));
+	if (!content) throw new Error("it is not there");
+	const etag = downloadInfo.etag.replaceAll(/^W\/|"/g, "");
+	const blob = join(folder, "blobs", basename(etag));
+	await mkdir(dirname(blob), { recursive: true });
+	await mkdir(dirname(link), { recursive: true });
+	const total = sizeText(downloadInfo.size);
+	let got = 0;
+	await writeAtomically(blob, async (append) => {
+		for await (const bytes of content.stream()) {
+			await append(bytes);
+			got += bytes.length;
+			log.progress(`fetching ${name}: ${path}, ${sizeText(got)} of ${total}`);
 		}
-		if (await fileExists({ ...hub, path: INDEX })) {
-			for (const shard of await shardsOf(await fetchFile(INDEX))) await fetchFile(shard);
-		} else await fetchFile(WEIGHTS);
-		log.info(`${name} is in ${dirname(config)}`);
-		return dirname(config);
-	} catch (error) {
-		if (error instanceof SaeError) throw error;
-		const reason = (error as Error).message.split("\n")[0];
-		throw new SaeError(
-			`${name}: there is no such folder, and the Hugging Face Hub does not give a model of that name (${reason})`,
+		if (got !== downloadInfo.size) throw new Error(`only ${sizeText(got)} of ${total} came`);
+	});
+	await symlink(relative(dirname(link), blob), link).catch(async (error: NodeJS.ErrnoException) => {
+		// Another process was first; or links can't be made there, as often on Windows.
+		if (error.code !== "EEXIST") await copyFile(blob, link);
+	});
+}
+
+/** Why nothing is known of a model of that name. */
+function unknownModel(name: string, error: Error): SaeError {
+	const none = `${name}: there is no such folder, and the Hugging Face Hub`;
+	const { statusCode } = error as { statusCode?: number };
+	if (statusCode === 401 || statusCode === 403 || statusCode === 404) {
+		const token = process.env.HF_TOKEN ? "HF_TOKEN may not read it" : "it needs a token (HF_TOKEN)";
+		return new SaeError(`${none} has no model of that name, or ${token}`);
+	}
+	if (statusCode !== undefined) return new SaeError(`${none} answers with an error (${statusCode})`);
+	return new SaeError(`${none} can't be reached (${firstLine(error)})`);
+}
+
+function failedFetch(name: string, path: string, error: Error): SaeError {
+	if (error instanceof SaeError) return error;
+	const { statusCode } = error as { statusCode?: number };
+	if (statusCode === 401 || statusCode === 403) {
+		const page = `${process.env.HF_ENDPOINT ?? "https://huggingface.co"}/${name}`;
+		return new SaeError(
+			`${name}: the Hugging Face Hub does not give ${path} to everyone: accept the conditions at ${page}, and set HF_TOKEN to a token of yours`,
 		);
 	}
+	return new SaeError(
+		`${name}: ${path} could not be fetched from the Hugging Face Hub (${statusCode ?? firstLine(error)}); try again`,
+	);
+}
+
+function firstLine(error: Error): string {
+	return error.message.split("\n")[0]!;
 }
 
 async function shardsOf(index: string): Promise<string[]> {

@@ -151,7 +151,7 @@ describe("where models come from", () => {
 		Object.assign(process.env, { HF_ENDPOINT: "http://127.0.0.1:9", HF_HUB_CACHE: join(folder, "hub") });
 		try {
 			await expect(findModel("someone/some-model", log)).rejects.toThrow(
-				"someone/some-model: there is no such folder, and the Hugging Face Hub does not give a model of that name",
+				"someone/some-model: there is no such folder, and the Hugging Face Hub can't be reached (",
 			);
 		} finally {
 			restore("HF_ENDPOINT", HF_ENDPOINT);

@@ -48,8 +48,9 @@ def layers_of(model):
 
 def measure(name, dtype, tf32):
     torch.backends.cuda.matmul.allow_tf32 = tf32
-    model = AutoModelForCausalLM.from_pretrained(args.model, torch_dtype=dtype, attn_implementation="sdpa")
-    model = model.cuda().eval()
+    model = AutoModelForCausalLM.from_pretrained(args.model, attn_implementation="sdpa")
+    # Versions of transformers name the argument for the type differently.
+    model = model.to("cuda", dtype).eval()
     kept = []
 
     def hook(_module, _inputs, output):

@@ -40,6 +40,10 @@ export const VERBS: Readonly<Record<string, VerbEntry>> = {
 		"Collect what there is to know of each latent: examples, statistics, neighbours",
 		() => import("./commands/features.ts"),
 	),
+	interpret: entry(
+		"Explain latents, in words or rules, and judge the explanations",
+		() => import("./commands/interpret.ts"),
+	),
 	report: entry("Show what a table of results says", () => import("./commands/report.ts")),
 	import: entry(
 		"Make a native folder of a sparse autoencoder in any known format",

@@ -19,6 +19,7 @@ import { writeArrowFile } from "./arrow/writer.ts";
 import { columnNames, LAYER_COLUMN } from "./columns.ts";
 import { EXIT, isSaeError, SaeError, usageError } from "./errors.ts";
 import { openFile } from "./files/bytes.ts";
+import { cachePath } from "./files/cache.ts";
 import { fromFloat32, widened } from "./files/dtype.ts";
 import { writeNpz } from "./files/npz-write.ts";
 import { detectFormat, isTorch, openTensorFile, openTorch } from "./files/open.ts";
@@ -34,6 +35,7 @@ import {
 	hasUnitDecoder,
 	withCentring,
 } from "./fold.ts";
+import { splitExamples } from "./interpret/passages.ts";
 import { transposed } from "./matrix.ts";
 import {
 	batchTokensOption,
@@ -102,6 +104,7 @@ export const core = {
 	featuresSchema,
 	featuresBatch,
 	featuresOf,
+	splitExamples,
 	columnTypes,
 	tableSchema,
 	tableBatch,
@@ -112,6 +115,7 @@ export const core = {
 	readRows,
 	saeReader,
 	openFile,
+	cachePath,
 	detectFormat,
 	openTensorFile,
 	rowTensor,

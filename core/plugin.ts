@@ -4,6 +4,7 @@ import type { z } from "zod";
 import type { Core } from "./api.ts";
 import type { Architecture } from "./architecture.ts";
 import type { Gpu } from "./gpu/device.ts";
+import type { Interpreter, InterpreterInput } from "./interpret/interpreter.ts";
 import type { SaeRuntime } from "./runtime.ts";
 import type { SaeModel } from "./sae.ts";
 import type { RecordStream } from "./stream.ts";
@@ -124,6 +125,12 @@ export interface OwnEvaluatorContribution<O = AnyOptions> extends ContributionBa
 	evaluate(input: Readonly<Record<never, never>>, options: O, context: Context): Promise<MetricRow[]>;
 }
 
+export interface InterpreterContribution<O = AnyOptions> extends ContributionBase<O> {
+	readonly kind: "interpreter";
+	/** Gets ready to explain latents. Undefined where the options ask for no more than an outlook, which it has given. */
+	open(input: InterpreterInput, options: O, context: Context): Promise<Interpreter | undefined>;
+}
+
 export type Contribution =
 	| SourceContribution
 	| ArchitectureContribution
@@ -132,7 +139,8 @@ export type Contribution =
 	| ImporterContribution
 	| EvaluatorContribution
 	| RowsEvaluatorContribution
-	| OwnEvaluatorContribution;
+	| OwnEvaluatorContribution
+	| InterpreterContribution;
 
 export type ContributionKind = Contribution["kind"];
 

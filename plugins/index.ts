@@ -84,4 +84,7 @@ export const plugins: readonly PluginEntry[] = [
 	{ name: "eval-retrieval", provides: ["evaluator:retrieval"], load: () => import("./eval-retrieval.ts") },
 	{ name: "eval-tpp", provides: ["evaluator:tpp"], load: () => import("./eval-tpp.ts") },
 	{ name: "eval-scr", provides: ["evaluator:scr"], load: () => import("./eval-scr.ts") },
+	{ name: "interpret-llm", provides: ["interpreter:llm"], load: () => import("./interpret-llm.ts") },
+	{ name: "interpret-ngram", provides: ["interpreter:ngram"], load: () => import("./interpret-ngram.ts") },
+	{ name: "interpret-tokens", provides: ["interpreter:tokens"], load: () => import("./interpret-tokens.ts") },
 ];

@@ -15,6 +15,7 @@ const USED_BY = {
 	architecture: "sae train",
 	trainer: "sae train",
 	evaluator: "sae eval",
+	interpreter: "sae interpret",
 	exporter: "sae export",
 	importer: "every command that reads an SAE",
 } as const satisfies Record<ContributionKind, string>;

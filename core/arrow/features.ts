@@ -271,15 +271,19 @@ function bitmap(values: readonly unknown[]): Uint8Array {
 /**
  * The latents of a batch. Types may be others of the same meaning, as they are once another program wrote the stream.
  *
+ * @param rows which ones; all of them by default.
  * @throws SaeError for a batch of another kind of stream.
  */
-export function featuresOf(batch: RecordBatch): Feature[] {
+export function featuresOf(
+	batch: RecordBatch,
+	rows: readonly number[] = Array.from({ length: batch.numRows }, (_, row) => row),
+): Feature[] {
 	const missing = COLUMNS.find(({ name }) => batch.getChild(name) === null);
 	if (missing) {
 		throw new SaeError(`not a features stream: no column ${missing.name}; \`sae features\` makes one`);
 	}
 	const columns = Object.fromEntries(COLUMNS.map(({ name }) => [name, batch.getChild(name)!]));
-	return Array.from({ length: batch.numRows }, (_, row) => {
+	return rows.map((row) => {
 		const number = (name: string) => Number(columns[name]!.get(row));
 		const rowsOf = (name: string) => columns[name]!.get(row) as Vector;
 		const cosine = columns.encoder_decoder_cosine!.get(row);

@@ -14,6 +14,7 @@ const KINDS = Object.keys({
 	exporter: true,
 	importer: true,
 	evaluator: true,
+	interpreter: true,
 } satisfies Record<ContributionKind, true>);
 const KEY = new RegExp(`^(${KINDS.join("|")}):[\\w.-]+$`);
 

@@ -105,7 +105,12 @@ function doctor(bun, stderr, ...args) {
 async function test(args) {
 	const checks = {
 		"type check": ["node_modules/typescript/bin/tsc", "--noEmit"],
-		"type check of the page": ["node_modules/typescript/bin/tsc", "--noEmit", "-p", "cli/reports/features/app"],
+		"type check of the page": [
+			"node_modules/typescript/bin/tsc",
+			"--noEmit",
+			"-p",
+			"cli/reports/features/app",
+		],
 		lint: ["node_modules/@biomejs/biome/bin/biome", "check"],
 	};
 	const total = { passed: 0, failed: 0, skipped: 0 };

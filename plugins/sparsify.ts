@@ -102,7 +102,7 @@ async function read(core: Core, path: string): Promise<SaeModel> {
 			apply_b_dec_to_input: !transcode,
 			normalize_activations: "none",
 			settings: { k },
-			metadata: { hook_name: hookOf(path) },
+			metadata: transcode ? transcoderHooks(hookOf(path)) : { hook_name: hookOf(path) },
 			tensors,
 		};
 		if (activation === "groupmax" || !(transcode || cfg.skip_connection)) return model;
@@ -114,6 +114,12 @@ async function read(core: Core, path: string): Promise<SaeModel> {
 function hookOf(path: string): string {
 	const parts = path.split(/[/\\]/).filter((part) => part !== "" && !/^seed\d+$/.test(part));
 	return parts.at(-1) ?? path;
+}
+
+/** A transcoder reads its module's input, which is where the norm before it ends; that of other modules has no name here. */
+function transcoderHooks(module: string): SaeModel["metadata"] {
+	const [, layer] = /^(?:.*\.)?(?:h|layers)\.(\d+)\.mlp$/.exec(module) ?? [];
+	return { ...(layer && { hook_name: `blocks.${layer}.ln2.out` }), hook_name_out: module };
 }
 
 async function write(core: Core, given: SaeModel, path: string): Promise<void> {

@@ -89,7 +89,10 @@ export function expandLayers(spec: ModelSpec, given: string): string[] {
 	return spec.layers.map((_, layer) => given.replace("*", String(layer)));
 }
 
-function fromModulePath({ modules }: ModelSpec, path: string): string | undefined {
+/** A path may be without the name that a head puts before it: `h.0.mlp`, `layers.0`. */
+function fromModulePath({ modules, prefix }: ModelSpec, given: string): string | undefined {
+	const bare = modules.layers.slice(prefix.length);
+	const path = given.startsWith(`${bare}.`) ? prefix + given : given;
 	if (Object.hasOwn(modules.outside, path)) return modules.outside[path];
 	if (!path.startsWith(`${modules.layers}.`)) return undefined;
 	const [, layer, within = ""] = /^(\d+)(?:\.(.+))?$/.exec(path.slice(modules.layers.length + 1)) ?? [];

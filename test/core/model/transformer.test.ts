@@ -302,6 +302,7 @@ test("hook points have the names of both worlds", () => {
 	expect(name("model.layers.0.self_attn")).toBe("blocks.0.attn.out");
 	expect(name("model.layers.0.post_attention_layernorm")).toBe("blocks.0.hook_attn_out");
 	expect(name("model.norm")).toBe("ln_final.out");
+	expect(name("layers.0.self_attn")).toBe("blocks.0.attn.out");
 	expect(() => name("blocks.2.hook_mlp_out")).toThrow("the model has the layers 0 to 1");
 	expect(() => name("model.layers.7.mlp")).toThrow("the model has the layers 0 to 1");
 	expect(() => name("blocks.0.hook_pattern")).toThrow("this model has none of that name");

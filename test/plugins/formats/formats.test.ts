@@ -1,6 +1,7 @@
 /** SAEs in other libraries' formats, written by PyTorch, safetensors and numpy, against those libraries' own formulas. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { readdir } from "node:fs/promises";
+import { cp, mkdtemp, readdir, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { TrainingSpec } from "../../../core/architecture.ts";
 import { builtIn } from "../../../core/built-in.ts";
@@ -102,6 +103,21 @@ test("training on from them starts from the same SAE, whether or not b_dec is ta
 	expect(() => parametersOf(spec, sizes, normed, { input: 1, target: 1 })).toThrow(
 		"the input step layer_norm",
 	);
+});
+
+test("the folder of sparsify's SAEs says where they belong; transcoders read what comes into that module", async () => {
+	const folder = await mkdtemp(join(tmpdir(), "sae-sparsify-"));
+	const metadata = async (fixture: string, module: string) => {
+		await cp(join(FIXTURES, "sparsify", fixture), join(folder, module), { recursive: true });
+		return (await loadSae(join(folder, module))).metadata;
+	};
+	expect(await metadata("topk", "layers.3")).toEqual({ hook_name: "layers.3" });
+	expect(await metadata("transcoder", "layers.3.mlp")).toEqual({
+		hook_name: "blocks.3.ln2.out",
+		hook_name_out: "layers.3.mlp",
+	});
+	expect(await metadata("transcoder", "layers.3.attn")).toEqual({ hook_name_out: "layers.3.attn" });
+	await rm(folder, { recursive: true });
 });
 
 const PARAMETERS = [

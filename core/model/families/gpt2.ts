@@ -1,13 +1,13 @@
 /** GPT-2: learned positions, LayerNorm, one matrix for queries, keys and values, stored [in, out]. */
 import { z } from "zod";
 import type { Linear, ModelSpec } from "../spec.ts";
-import { activation, eachLayer, family, share, size, specials, specialTokens } from "./shared.ts";
+import { activation, eachLayer, family, layerCount, share, size, specials, specialTokens } from "./shared.ts";
 
 const config = z.object({
 	vocab_size: size,
 	n_positions: size,
 	n_embd: size,
-	n_layer: size,
+	n_layer: layerCount,
 	n_head: size,
 	n_inner: size.nullish(),
 	activation_function: activation.prefault("gelu_new"),

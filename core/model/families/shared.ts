@@ -15,6 +15,8 @@ export function family<Config>(config: z.ZodType<Config>, describe: (config: Con
 }
 
 export const size = z.int().min(1);
+/** A number of layers; more than any model has is a damaged file, and would fill memory before weights are missed. */
+export const layerCount = size.max(10_000);
 const id = z.int().min(0);
 
 /** Ids of special tokens; several may end a text. */

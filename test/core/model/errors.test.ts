@@ -28,6 +28,7 @@ describe("config.json", () => {
 		["a name of every object", { model_type: "constructor" }, "model_type constructor can't be run"],
 		["quantised weights", { ...llama, quantization_config: {} }, "config.json: quantization_config"],
 		["a missing field", { ...llama, vocab_size: undefined }, "config.json: vocab_size: "],
+		["far too many layers", { ...gpt2, n_layer: 1e9 }, "config.json: n_layer: "],
 		["a wrong field", { ...llama, num_hidden_layers: "two" }, "config.json: num_hidden_layers: "],
 		[
 			"an activation",

@@ -23,6 +23,7 @@ import { cachePath } from "./files/cache.ts";
 import { fromFloat32, widened } from "./files/dtype.ts";
 import { writeNpz } from "./files/npz-write.ts";
 import { detectFormat, isTorch, openTensorFile, openTorch } from "./files/open.ts";
+import { expandPaths } from "./files/patterns.ts";
 import { openSafetensors, readFloat32, writeSafetensors } from "./files/safetensors.ts";
 import { rowTensor } from "./files/tensor-file.ts";
 import { writeTorch } from "./files/torch-write.ts";
@@ -116,6 +117,7 @@ export const core = {
 	saeReader,
 	openFile,
 	cachePath,
+	expandPaths,
 	detectFormat,
 	openTensorFile,
 	rowTensor,

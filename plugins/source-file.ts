@@ -1,5 +1,4 @@
 /** `sae activations file`: activations that are already in files. */
-import { access } from "node:fs/promises";
 import { Schema } from "apache-arrow";
 import {
 	type ActivationSource,
@@ -100,7 +99,7 @@ async function openFiles(core: Core, options: Options, context: Context): Promis
 
 async function openSegments(core: Core, options: Options, context: Context) {
 	const { tensor, token_tensor: tokenTensor, batch_rows: batchRows, verify } = options;
-	const paths = await expandPaths(core, options.paths);
+	const paths = await core.expandPaths(options.paths);
 	const folders = await Promise.all(paths.map(isFolder));
 	if (folders.every(Boolean)) {
 		const segments = await openShards(core, paths, { tensor, tokenTensor, verify }, context);
@@ -140,29 +139,6 @@ function rowOrder(
 		limit: options.limit ?? Number.POSITIVE_INFINITY,
 		batchRows: options.batch_rows,
 	};
-}
-
-/** Existing paths as they are; patterns by the files they match, numbers in names in numeric order. */
-async function expandPaths(core: Core, paths: readonly string[]): Promise<string[]> {
-	const expanded: string[] = [];
-	const { compare } = new Intl.Collator("en", { numeric: true });
-	for (const path of paths) {
-		const exists = await access(path).then(
-			() => true,
-			() => false,
-		);
-		if (exists || !/[*?[{]/.test(path)) {
-			expanded.push(path);
-			continue;
-		}
-		const scan = (onlyFiles: boolean) => Array.fromAsync(new Bun.Glob(path).scan({ onlyFiles }));
-		const files = await scan(true);
-		// Without files, it may be folders of shards.
-		const matches = files.length > 0 ? files : await scan(false);
-		if (matches.length === 0) throw core.usageError(`${path}: no file matches this pattern`);
-		expanded.push(...matches.sort(compare));
-	}
-	return expanded;
 }
 
 /** The first file's schema, which the others must share, as that of an activations stream. */

@@ -11,6 +11,7 @@ import { checkSource } from "../../core/conformance/index.ts";
 import { openSafetensors, readFloat32, writeSafetensors } from "../../core/files/safetensors.ts";
 import { type Gpu, openGpu } from "../../core/gpu/device.ts";
 import { contextsOf, type Packing } from "../../core/model/text/contexts.ts";
+import { readDocuments } from "../../core/model/text/documents.ts";
 import type { ActivationSource } from "../../core/plugin.ts";
 import { createRegistry } from "../../core/registry.ts";
 import { META } from "../../core/stream.ts";
@@ -86,7 +87,7 @@ const tensor = (name: string, rows: number[][]) =>
 describe("token ids", () => {
 	test("give the values that transformers gave, several hook points as columns", async () => {
 		const parity = await openSafetensors(join(DEMO, "parity.safetensors"));
-		const points = ["blocks.0.hook_resid_pre", "transformer.h.1"];
+		const points = ["blocks.0.hook_resid_pre", "h.1"];
 		const source = await open({ hook_point: points, tokens: [parity.path] });
 		expect(source.schema.metadata.get(META.model)).toBe(MODEL);
 		expect(source.schema.metadata.get(META.hookPoint)).toBe(points.join(","));
@@ -135,6 +136,19 @@ describe("token ids", () => {
 		expect(rows.map(({ document }) => document)).toEqual([0, 0, 0, 1, 1]);
 	});
 
+	test("that the model lacks are named with their row", async () => {
+		const path = join(folder, "beyond.safetensors");
+		await writeSafetensors(path, [
+			tensor("input_ids", [
+				[1, 2],
+				[3, 70_000],
+			]),
+		]);
+		await expect(open({ tokens: [path] }).then(labels)).rejects.toThrow(
+			/beyond.safetensors: input_ids, row 1: token id 70000: the model has the ids 0 to \d+$/,
+		);
+	});
+
 	test("of an Arrow column of lists, cut into contexts", async () => {
 		const type = new List(new Field("item", new Uint32()));
 		const column = vectorFromArray([[4, 5, 6, 7, 8], [], [9]], type);
@@ -178,6 +192,27 @@ describe("text", () => {
 		await expect(open({ text: [arrow] }).then(labels)).rejects.toThrow(
 			"has no column text (--text-field); it has: body",
 		);
+	});
+
+	test("of all files that a pattern matches", async () => {
+		for (const name of ["part-10.txt", "part-9.txt"]) await write(name, `${name} is read.`);
+		const paths = [join(folder, "part-9.txt"), join(folder, "part-10.txt")];
+		expect(await tokensOf({ text: [join(folder, "part-*.txt")] })).toEqual(await tokensOf({ text: paths }));
+		await expect(open({ text: [join(folder, "nothing-*.txt")] })).rejects.toThrow(
+			"no file matches this pattern",
+		);
+	});
+
+	test("is cut at delimiters wherever a file is read in pieces", async () => {
+		const long = "x".repeat(100_000);
+		const texts = ["a", "", `${long}<|endof`, `<${long}`, "e<|"];
+		const path = await write("pieces.txt", texts.join("<|endoftext|>"));
+		const options = { format: "plain", field: "text", delimiter: "<|endoftext|>" } as const;
+		expect(await Array.fromAsync(readDocuments([path], options))).toEqual(texts);
+		const thousand = "abc,".repeat(50_000);
+		const commas = await write("commas.txt", thousand);
+		const many = await Array.fromAsync(readDocuments([commas], { ...options, delimiter: "," }));
+		expect([many.length, new Set(many)]).toEqual([50_000, new Set(["abc"])]);
 	});
 
 	test("of Parquet", async () => {

@@ -56,12 +56,18 @@ async function* textOf(path: string): AsyncGenerator<string> {
 
 /** What lies between delimiters; nothing at the very end is no document. */
 async function* pieces(texts: AsyncIterable<string>, delimiter: string): AsyncGenerator<string> {
-	let rest = "";
+	// Texts without a delimiter, and behind them what may be the start of one.
+	const held: string[] = [];
+	let end = "";
 	for await (const text of texts) {
-		const parts = (rest + text).split(delimiter);
-		rest = parts.pop()!;
-		yield* parts;
+		const parts = (end + text).split(delimiter);
+		const last = parts.pop()!;
+		for (const part of parts) yield held.splice(0).join("") + part;
+		const sure = Math.max(0, last.length - delimiter.length + 1);
+		held.push(last.slice(0, sure));
+		end = last.slice(sure);
 	}
+	const rest = held.join("") + end;
 	if (rest !== "") yield rest;
 }
 

@@ -1,13 +1,15 @@
 /** What goes into a language model: options that say so, and the contexts that come of them. */
 import { z } from "zod";
 import { usageError } from "../../errors.ts";
+import { openFile } from "../../files/bytes.ts";
+import { expandPaths } from "../../files/patterns.ts";
 import type { Part } from "../../part.ts";
 import { openTokenizer } from "../folder.ts";
 import type { ModelSpec } from "../spec.ts";
 import type { TextTokenizer } from "../tokenizer.ts";
 import { type Context, contextsOf, type Packing, windowsOf } from "./contexts.ts";
 import { readDocuments } from "./documents.ts";
-import { readTokenFiles } from "./token-files.ts";
+import { checkIds, readTokenFiles } from "./token-files.ts";
 
 /** Options of whatever reads text or token ids, to be spread into its own. */
 export const textOptions = {
@@ -84,6 +86,8 @@ export async function openText(
 	if (length > spec.context) {
 		throw usageError(`--context ${length}: the model was made for ${spec.context} positions`);
 	}
+	const paths = await expandPaths(options.text ?? options.tokens!);
+	for (const path of paths) if (path !== "-") await openFile(path).then((file) => file.close());
 	const tokenizer = options.text ? await openTokenizer(folder) : undefined;
 	return {
 		tokenizer,
@@ -91,15 +95,26 @@ export async function openText(
 		length,
 		contexts() {
 			if (!options.text) {
-				return windowsOf(readTokenFiles(options.tokens!, options.tokens_name), length, spec.pad, part);
+				return windowsOf(readTokenFiles(paths, options.tokens_name, spec.vocab), length, spec.pad, part);
 			}
-			const documents = readDocuments(options.text, {
+			const documents = readDocuments(paths, {
 				format: options.text_format,
 				field: options.text_field,
 				delimiter: options.delimiter,
 			});
 			const packing = packingOf(options, length, spec, tokenizer!);
-			return contextsOf(documents, tokenizer!, { ...packing, part });
+			return contextsOf(documents, checked(tokenizer!, spec), { ...packing, part });
+		},
+	};
+}
+
+/** A tokenizer that gives no ids but those of the model. */
+function checked(tokenizer: TextTokenizer, { vocab }: ModelSpec): Pick<TextTokenizer, "encode"> {
+	return {
+		encode(text) {
+			const tokens = tokenizer.encode(text);
+			checkIds(tokens, vocab, () => `${tokenizer.identity} is of another model`);
+			return tokens;
 		},
 	};
 }

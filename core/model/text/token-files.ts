@@ -9,12 +9,28 @@ import type { TokenRow } from "./contexts.ts";
 /** Ids read at a time. */
 const READ = 2 ** 20;
 
-/** The rows of all files, numbered on. */
-export async function* readTokenFiles(paths: readonly string[], name: string): AsyncGenerator<TokenRow> {
+/** The rows of all files, numbered on. @throws SaeError that names the row of an id that `vocab` does not reach. */
+export async function* readTokenFiles(
+	paths: readonly string[],
+	name: string,
+	vocab: number,
+): AsyncGenerator<TokenRow> {
 	let document = 0;
 	for (const path of paths) {
-		for await (const tokens of rowsOf(path, name)) yield { tokens, document: document++ };
+		let row = 0;
+		for await (const tokens of rowsOf(path, name)) {
+			const where = row++;
+			checkIds(tokens, vocab, () => `${path === "-" ? "stdin" : path}: ${name}, row ${where}`);
+			yield { tokens, document: document++ };
+		}
 	}
+}
+
+/** @throws SaeError for ids that the model lacks. */
+export function checkIds(tokens: Uint32Array, vocab: number, where: () => string): void {
+	const id = tokens.find((token) => token >= vocab);
+	if (id === undefined) return;
+	throw new SaeError(`${where()}: token id ${id}: the model has the ids 0 to ${vocab - 1}`);
 }
 
 async function* rowsOf(path: string, name: string): AsyncGenerator<Uint32Array> {

@@ -21,7 +21,7 @@ const interventionOptions = z.object({
 		.default("keep")
 		.describe("Whether what the SAE leaves unexplained is added again"),
 	ablate: editOption("Set a latent to 0: [SAE:]LATENT[@POSITIONS], e.g. 17, or 17@3,8-12,20-", "LATENT"),
-	clamp: editOption("Set a latent to a value: LATENT=VALUE, as above", "LATENT=VALUE"),
+	clamp: editOption("Set a latent to a value: LATENT=VALUE[@POSITIONS], as above", "LATENT=VALUE"),
 	scale: editOption("Multiply a latent, by a negative number too", "LATENT=FACTOR"),
 	add: editOption("Add to a latent", "LATENT=VALUE"),
 	active_only: z.boolean().default(false).describe("Change latents only where they are active already"),

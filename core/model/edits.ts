@@ -80,9 +80,9 @@ export function parseEdit(kind: LatentEdit["kind"], text: string, activeOnly = f
 	const value = amount === undefined ? Number.NaN : Number(amount);
 	const complete = kind === "ablate" ? amount === undefined : Number.isFinite(value) && amount!.trim() !== "";
 	if (whole === undefined || !complete) {
-		const form = kind === "ablate" ? "LATENT" : "LATENT=VALUE";
+		const [form, example] = kind === "ablate" ? ["LATENT", "17"] : ["LATENT=VALUE", "17=-4.5"];
 		throw usageError(
-			`--${kind} ${text}: write ${form}, e.g. --${kind} ${kind === "ablate" ? 17 : "17=-4.5"}`,
+			`--${kind} ${text}: write ${form}, e.g. --${kind} ${example}, or ${example}@3,8-12 for some positions`,
 		);
 	}
 	return {

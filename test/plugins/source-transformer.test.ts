@@ -165,6 +165,16 @@ describe("token ids", () => {
 		await expect(open({ tokens: [path] }).then(labels)).rejects.toThrow(
 			"has no column input_ids (--tokens-name)",
 		);
+		const gaps = join(folder, "gaps.arrow");
+		const holed = vectorFromArray([[4], [5, null]], new List(new Field("item", new Uint32(), true)));
+		const holedSchema = new Schema([new Field("ids", holed.type)]);
+		async function* holedBatches() {
+			yield makeBatch(holedSchema, 2, [holed.data[0]!]);
+		}
+		await writeArrowFile({ schema: holedSchema, batches: holedBatches() }, gaps);
+		await expect(open({ tokens: [gaps], tokens_name: "ids" }).then(labels)).rejects.toThrow(
+			"gaps.arrow: column ids, row 1: null is no token id",
+		);
 	});
 });
 

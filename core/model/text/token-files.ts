@@ -81,7 +81,7 @@ async function* arrowRows(path: string, name: string): AsyncGenerator<Uint32Arra
 			const list: Iterable<unknown> | number | null = column.get(row);
 			const values = list === null ? [] : typeof list === "object" ? list : [list];
 			yield Uint32Array.from(values, (value) => {
-				const id = Number(value);
+				const id = value === null ? Number.NaN : Number(value);
 				if (Number.isInteger(id) && id >= 0 && id <= 0xffffffff) return id;
 				throw new SaeError(`${path}: column ${name}, row ${first + row}: ${value} is no token id`);
 			});

@@ -103,6 +103,7 @@ test("an edit says which SAE it is for", () => {
 
 test.each([
 	["clamp", "17", "write LATENT=VALUE"],
+	["add", "17@3=2", "or 17=-4.5@3,8-12 for some positions"],
 	["ablate", "17=3", "write LATENT, "],
 	["scale", "a=3", "write LATENT=VALUE"],
 	["add", "3=x", "write LATENT=VALUE"],

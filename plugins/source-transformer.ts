@@ -1,5 +1,5 @@
 /** `sae activations transformer`: activations of a language model, at named points of its forward pass. */
-import type { ActivationSource, Context, Core, SourceContribution } from "saeflow";
+import type { ActivationSource, Context, Core, SourceContribution, TextInput } from "saeflow";
 import { definePlugin } from "saeflow";
 import type { z } from "zod";
 import { harvest } from "./transformer/harvest.ts";
@@ -80,6 +80,8 @@ async function openModel(core: Core, options: Options, context: Context): Promis
 	const last = points.map(({ point }) => point);
 	const head = last.some(({ name }) => name.startsWith("ln_final"));
 	const layers = head ? spec.layers.length : Math.max(0, ...last.map(({ layer }) => (layer ?? -1) + 1));
+	const drop = options.drop_special ? text.special : new Set<number>();
+	const limit = options.limit ?? Number.POSITIVE_INFINITY;
 	const rowsFrom = (start: number) =>
 		harvest(core, {
 			open: async () =>
@@ -93,13 +95,32 @@ async function openModel(core: Core, options: Options, context: Context): Promis
 			contexts: text.contexts(),
 			output,
 			start,
-			limit: options.limit ?? Number.POSITIVE_INFINITY,
-			drop: options.drop_special ? text.special : new Set(),
+			limit,
+			drop,
 			log: context.log,
 		});
+	// Of text nobody knows before it is tokenized, nor of what comes through a pipe before it has come.
+	const known = options.tokens && !options.tokens.includes("-");
+	const once = known ? await countRows(text, output.perToken, drop, limit) : undefined;
 	return {
 		schema: output.schema,
+		...(once !== undefined && { rows: once * options.epochs }),
 		batches: (start) =>
 			options.epochs === 1 ? rowsFrom(start) : replayed(core, () => rowsFrom(0), options.epochs, start),
 	};
+}
+
+/** Rows that token ids ready made will give. */
+async function countRows(
+	{ contexts }: TextInput,
+	perToken: number,
+	drop: ReadonlySet<number>,
+	limit: number,
+): Promise<number> {
+	let rows = 0;
+	for await (const { tokens } of contexts()) {
+		for (const token of tokens) if (!drop.has(token)) rows += perToken;
+		if (rows >= limit) return limit;
+	}
+	return rows;
 }

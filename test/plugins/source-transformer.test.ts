@@ -130,7 +130,11 @@ describe("token ids", () => {
 			[0, 0, 1, 1],
 		]);
 		await writeSafetensors(path, [ids, mask]);
-		const rows = await labels(await open({ tokens: [path] }));
+		const source = await open({ tokens: [path] });
+		expect(source.rows).toBe(5);
+		const more = { epochs: 3, hook_point: ["blocks.*.hook_resid_pre"], layer_rows: true, limit: 7 };
+		expect((await open({ tokens: [path], ...more })).rows).toBe(21);
+		const rows = await labels(source);
 		expect(rows.map(({ token }) => token)).toEqual([1, 2, 3, 8, 9]);
 		expect(rows.map(({ position }) => position)).toEqual([0, 1, 2, 0, 1]);
 		expect(rows.map(({ document }) => document)).toEqual([0, 0, 0, 1, 1]);

@@ -41,6 +41,7 @@ import { transposed } from "./matrix.ts";
 import {
 	batchTokensOption,
 	compareLosses,
+	contestedPoint,
 	expandLayers,
 	finalRows,
 	findHookPoint,
@@ -164,6 +165,7 @@ export const core = {
 	batchTokensOption,
 	NO_TARGET,
 	openSaesIn,
+	contestedPoint,
 	firstContexts,
 	spliceHooks,
 	replaceRows,

@@ -31,7 +31,9 @@ function lossOptions(core: Core) {
 		sae: z
 			.array(z.string())
 			.min(1)
-			.describe("SAEs; several are measured one by one, and all at once in one pass"),
+			.describe(
+				"SAEs; several are measured one by one, and all at once where each has a hook point of its own",
+			),
 		model: modelOption,
 		hook_point: hookPointsOption,
 		error: z
@@ -80,7 +82,7 @@ async function evaluate(core: Core, options: Options, context: Context): Promise
 	const spec = await core.readModelSpec(folder);
 	const text = await core.openText(folder, spec, options);
 	const contexts = await core.firstContexts(text.contexts(), options);
-	const saes = await core.openSaesIn(spec, options.sae, options.hook_point, context);
+	const saes = await core.openSaesIn(spec, options.sae, options.hook_point, context, true);
 	let model: Transformer | undefined;
 	try {
 		model = await core.openTransformer(folder, {
@@ -121,7 +123,7 @@ async function measure(
 	const points = saes.flatMap(({ writes }) => writes);
 	const means = await meanRows(model, passes(), points, counted, signal);
 	const groups = saes.map((one) => [one]);
-	if (saes.length > 1) groups.unshift([...saes]);
+	if (saes.length > 1 && core.contestedPoint(saes) === undefined) groups.unshift([...saes]);
 	const scores = groups.map((group) => new Scores(core, group));
 	const changes = groups.flatMap((group, g) => {
 		const into = group.flatMap(({ writes }) => writes);

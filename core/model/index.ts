@@ -36,6 +36,7 @@ export { batchTokensOption, hookPointsOption, modelOption, skipOption } from "./
 export type * from "./spec.ts";
 export {
 	checkApart,
+	contestedPoint,
 	mergeHooks,
 	type PlacedSae,
 	placeSae,

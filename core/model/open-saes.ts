@@ -11,7 +11,7 @@ export interface OpenedSae extends PlacedSae {
 }
 
 /**
- * Opens SAEs that are to take part in one pass.
+ * Opens SAEs that are to take part in a pass: all in one, which is checked, unless `apart` says that each has its own.
  *
  * @param hookPoints one for each, as `placeSae` takes them; by default those that they were trained on.
  * @throws a usage error or SaeError for what does not fit, before anything is opened.
@@ -21,6 +21,7 @@ export async function openSaesIn(
 	paths: readonly string[],
 	hookPoints: readonly string[] | undefined,
 	context: Pick<Context, "loadSae" | "openSae">,
+	apart = false,
 ): Promise<OpenedSae[]> {
 	if (hookPoints && hookPoints.length !== paths.length) {
 		throw usageError(
@@ -29,7 +30,7 @@ export async function openSaesIn(
 	}
 	const models = await Promise.all(paths.map((path) => context.loadSae(path)));
 	const places = models.map((model, i) => placeSae(spec, model, hookPoints?.[i]));
-	checkApart(places);
+	if (!apart) checkApart(places);
 	const opened: OpenedSae[] = [];
 	for (const [i, model] of models.entries()) {
 		opened.push({ ...places[i]!, path: paths[i]!, model, runtime: await context.openSae(model) });

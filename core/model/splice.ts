@@ -85,12 +85,17 @@ function columnPoints(spec: ModelSpec, columns: unknown): readonly string[] | un
 	return Array.isArray(columns) && columns.length > 0 && columns.every(isPoint) ? columns : undefined;
 }
 
+/** A hook point that two of them replace, if there is one; they can't take part in one pass. */
+export function contestedPoint(places: readonly SaePlace[]): string | undefined {
+	const names = places.flatMap(({ writes }) => writes.map(({ name }) => name));
+	return names.find((name, i) => names.indexOf(name) < i);
+}
+
 /** @throws SaeError where two of them replace the same hook point. */
 export function checkApart(places: readonly SaePlace[]): void {
-	const seen = new Set<string>();
-	for (const { name } of places.flatMap(({ writes }) => writes)) {
-		if (seen.has(name)) throw new SaeError(`${name}: two SAEs would replace it; splice in one at a time`);
-		seen.add(name);
+	const name = contestedPoint(places);
+	if (name !== undefined) {
+		throw new SaeError(`${name}: two SAEs would replace it; splice in one at a time`);
 	}
 }
 

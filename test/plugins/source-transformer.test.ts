@@ -340,6 +340,9 @@ test("options that do not go together", async () => {
 	const tokens = [join(DEMO, "parity.safetensors")];
 	await expect(open({})).rejects.toThrow("give either --tokens FILE or --text FILE");
 	await expect(open({ tokens, text: tokens })).rejects.toThrow("give either --tokens FILE or --text FILE");
+	await expect(open({ tokens, bos: "always" })).rejects.toThrow(
+		"--bos always: is for --text; token ids ready made are taken as they are",
+	);
 	await expect(open({ tokens, context: 129 })).rejects.toThrow("the model was made for 128 positions");
 	await expect(open({ tokens, hook_point: ["blocks.0.nothing"] })).rejects.toThrow(
 		"this model has none of that name",

@@ -82,6 +82,7 @@ export async function openText(
 	if ((options.tokens === undefined) === (options.text === undefined)) {
 		throw usageError("give either --tokens FILE or --text FILE");
 	}
+	if (options.tokens) refuseForTokens(options);
 	const length = options.context ?? Math.min(spec.context, 1024);
 	if (length > spec.context) {
 		throw usageError(`--context ${length}: the model was made for ${spec.context} positions`);
@@ -106,6 +107,17 @@ export async function openText(
 			return contextsOf(documents, checked(tokenizer!, spec), { ...packing, part });
 		},
 	};
+}
+
+/** @throws a usage error for what is about text: ids ready made are taken as they are. */
+function refuseForTokens(options: TextOptions): void {
+	const { delimiter, packing, separator, bos } = options;
+	const given =
+		(delimiter !== undefined && "--delimiter") ||
+		(packing !== "pack" && `--packing ${packing}`) ||
+		(separator !== "eos" && `--separator ${separator}`) ||
+		(bos !== "auto" && `--bos ${bos}`);
+	if (given) throw usageError(`${given}: is for --text; token ids ready made are taken as they are`);
 }
 
 /** A tokenizer that gives no ids but those of the model. */

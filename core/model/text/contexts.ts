@@ -67,21 +67,34 @@ export interface TokenRow {
 	readonly document: number;
 }
 
+export interface Padding {
+	/** The token that rows are filled up with. */
+	readonly token: number;
+	/** Of several at an end, how many are no padding: 1 where it is also what texts begin or end with. */
+	readonly kept: 0 | 1;
+}
+
 /** Token ids ready made: each row begins a context; padding at either end is left out. */
 export async function* windowsOf(
 	rows: AsyncIterable<TokenRow>,
 	length: number,
-	pad: number | undefined,
+	padding: Padding | undefined,
 	part?: Part,
 ): AsyncGenerator<Context> {
 	for await (const { tokens, document } of rows) {
 		if (!isInPart(part, document)) continue;
-		let [begin, end] = [0, tokens.length];
-		while (pad !== undefined && end > begin && tokens[end - 1] === pad) end--;
-		while (pad !== undefined && begin < end && tokens[begin] === pad) begin++;
+		const [begin, end] = padding ? withoutPadding(tokens, padding) : [0, tokens.length];
 		for (let at = begin; at < end; at += length) {
 			const part = tokens.slice(at, Math.min(end, at + length));
 			yield { tokens: part, documents: new Uint32Array(part.length).fill(document) };
 		}
 	}
+}
+
+/** Where a row begins and ends without its padding; a row of nothing else is empty. */
+function withoutPadding(tokens: Uint32Array, { token, kept }: Padding): [begin: number, end: number] {
+	const first = tokens.findIndex((id) => id !== token);
+	if (first < 0) return [0, 0];
+	const last = tokens.findLastIndex((id) => id !== token);
+	return [Math.max(0, first - kept), Math.min(tokens.length, last + 1 + kept)];
 }

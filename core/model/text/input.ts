@@ -7,7 +7,7 @@ import type { Part } from "../../part.ts";
 import { openTokenizer } from "../folder.ts";
 import type { ModelSpec } from "../spec.ts";
 import type { TextTokenizer } from "../tokenizer.ts";
-import { type Context, contextsOf, type Packing, windowsOf } from "./contexts.ts";
+import { type Context, contextsOf, type Packing, type Padding, windowsOf } from "./contexts.ts";
 import { readDocuments } from "./documents.ts";
 import { checkIds, readTokenFiles } from "./token-files.ts";
 
@@ -96,7 +96,12 @@ export async function openText(
 		length,
 		contexts() {
 			if (!options.text) {
-				return windowsOf(readTokenFiles(paths, options.tokens_name, spec.vocab), length, spec.pad, part);
+				return windowsOf(
+					readTokenFiles(paths, options.tokens_name, spec.vocab),
+					length,
+					paddingOf(spec),
+					part,
+				);
 			}
 			const documents = readDocuments(paths, {
 				format: options.text_format,
@@ -129,6 +134,12 @@ function checked(tokenizer: TextTokenizer, { vocab }: ModelSpec): Pick<TextToken
 			return tokens;
 		},
 	};
+}
+
+/** Many models name EOS as padding, with which rows of token ids may well begin or end. */
+function paddingOf({ pad, bos, eos }: ModelSpec): Padding | undefined {
+	if (pad === undefined) return undefined;
+	return { token: pad, kept: pad === bos || eos.includes(pad) ? 1 : 0 };
 }
 
 function specialTokens(spec: ModelSpec, tokenizer: TextTokenizer | undefined): ReadonlySet<number> {

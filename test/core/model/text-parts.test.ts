@@ -44,3 +44,24 @@ test("so do parts of ready-made token ids", async () => {
 	expect(await tokensOf(...PARTS.map((part) => windowsOf(rows(), 3, undefined, part)))).toEqual(whole);
 	expect(await tokensOf(windowsOf(rows(), 3, undefined, PARTS[2]))).toEqual(["2:1", "2:2", "2:3", "2:4"]);
 });
+
+test.each([
+	[0, ["0:5", "0:6", "2:7", "2:9", "2:8"]],
+	// Padding that is BOS or EOS too: one at each end may be what it says.
+	[1, ["0:9", "0:5", "0:6", "0:9", "2:7", "2:9", "2:8", "2:9"]],
+] as const)("padding at the ends of rows is left out, but for %p", async (kept, wanted) => {
+	async function* rows() {
+		for (const [document, ids] of [
+			[9, 9, 5, 6, 9, 9],
+			[9, 9, 9],
+			[7, 9, 8, 9],
+		].entries()) {
+			yield { tokens: Uint32Array.from(ids), document };
+		}
+	}
+	const contexts = await Array.fromAsync(windowsOf(rows(), 8, { token: 9, kept }));
+	const found = contexts.flatMap(({ tokens, documents }) =>
+		[...tokens].map((id, i) => `${documents[i]}:${id}`),
+	);
+	expect(found).toEqual([...wanted]);
+});

@@ -131,12 +131,14 @@ function hooksOf(
 	{ keepError = false, edit, spared, seen }: SpliceOptions,
 ): Map<string, HookHandler> {
 	const { reads, writes, runtime } = sae;
-	const parts: Float32Array[] = [];
+	/** Rows by hook point. Where an SAE both reads and writes, nothing comes between. */
+	const parts = new Map<string, Float32Array>();
 	let change: Reconstruction | undefined;
 	const read = async (value: HookValue) => {
-		parts.push(await transformer.read(value));
-		if (parts.length < reads.length) return;
-		const inputs = sideBySide(parts.splice(0), value.rows);
+		if (parts.size === reads.length) parts.clear();
+		parts.set(value.point.name, await transformer.read(value));
+		if (parts.size < reads.length) return;
+		const inputs = sideBySide([...parts.values()], value.rows);
 		change = await reconstruct(sae, inputs, value.rows);
 	};
 	/** Reconstructions; with `keepError`, what the edit changes of them. */
@@ -149,14 +151,17 @@ function hooksOf(
 		const inputs = scale === 1 ? raw : raw.map((value) => value * scale);
 		const codes = await runtime.encode(inputs, rows);
 		seen?.(codes);
-		const decoded = await runtime.decode(edit?.(codes) ?? codes, inputs);
-		const without = keepError ? await runtime.decode(codes, inputs) : undefined;
+		const [decoded, without] = await Promise.all([
+			runtime.decode(edit?.(codes) ?? codes, inputs),
+			keepError ? runtime.decode(codes, inputs) : undefined,
+		]);
 		if (without) for (let i = 0; i < decoded.length; i++) decoded[i]! -= without[i]!;
 		return { data: scale === 1 ? decoded : decoded.map((value) => value / scale), width: runtime.d_out };
 	};
 	const write = async (value: HookValue, column: number) => {
 		const { data, width } = change!;
-		const own = keepError || spared ? await transformer.read(value) : undefined;
+		const own =
+			keepError || spared ? (parts.get(value.point.name) ?? (await transformer.read(value))) : undefined;
 		const out = own ?? new Float32Array(value.rows * value.point.width);
 		for (let row = 0; row < value.rows; row++) {
 			if (spared?.(row)) continue;

@@ -157,6 +157,17 @@ for (const chromium of CHROMIUM ? [CHROMIUM] : []) {
 		await tab.press("j");
 		await tab.until("location.hash === '#latent/6'");
 		await tab.until("document.querySelector('h2').textContent === 'Latent 6'");
+		await tab.value("location.hash = '#latents'");
+		await tab.until("document.body.dataset.view === 'latents'");
+		// From the list, where one Tab leads to and past it, arrows go along it.
+		expect(await tab.value("document.querySelectorAll('.scroller [tabindex=\"0\"]').length")).toBe(1);
+		await tab.value("document.querySelector('.scroller [tabindex=\"0\"]').focus()");
+		await tab.press("Home");
+		await tab.press("ArrowDown");
+		expect(await tab.value("document.activeElement.hash")).toBe("#latent/94");
+		await tab.press("End");
+		// Those that were never active have the lowest density, and of equal ones the first comes first.
+		expect(await tab.value("document.activeElement.hash")).toBe("#latent/90");
 		await tab.press("/");
 		await tab.until("document.activeElement.id === 'search'");
 		for (const key of "token42") await tab.press(key);

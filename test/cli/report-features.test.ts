@@ -7,17 +7,24 @@ import { join } from "node:path";
 import { gunzipSync } from "node:zlib";
 import { Float32, Utf8, vectorFromArray } from "apache-arrow";
 import { bandsOf } from "../../cli/reports/features/app/bands.ts";
+import { aligned } from "../../cli/reports/features/app/numbers.ts";
 import { ranked } from "../../cli/reports/features/app/ranking.ts";
 import { addressOf, routeOf } from "../../cli/reports/features/app/routes.ts";
 import { Search } from "../../cli/reports/features/app/search.ts";
 import { heat, label, visible } from "../../cli/reports/features/app/text.ts";
 import { scrollTo, TALLEST, viewOf } from "../../cli/reports/features/app/virtual.ts";
 import { readTraining } from "../../cli/reports/features/curves.ts";
-import type { Chunk, Labels, Manifest } from "../../cli/reports/features/format.ts";
+import {
+	type Chunk,
+	type Labels,
+	type Manifest,
+	NO_TEXT,
+	scoresOf,
+} from "../../cli/reports/features/format.ts";
 import { mapOf } from "../../cli/reports/features/map.ts";
 import { Packer, thinned } from "../../cli/reports/features/pack.ts";
 import { makeBatch } from "../../core/arrow/batch.ts";
-import { featuresBatch, featuresSchema } from "../../core/arrow/features.ts";
+import { type FeatureExample, featuresBatch, featuresSchema } from "../../core/arrow/features.ts";
 import { columnTypes, tableBatch, tableSchema } from "../../core/arrow/metrics.ts";
 import { writeArrowFile } from "../../core/arrow/writer.ts";
 import { saveSae } from "../../core/load.ts";
@@ -60,7 +67,7 @@ describe("packing", () => {
 		expect(column("latent")).toEqual(Array.from({ length: 21 }, (_, i) => i));
 		expect(column("density")[7]).toBeCloseTo(0.007);
 		expect(column("encoder_decoder_cosine").slice(2, 4)).toEqual([0.5, Number.NaN]);
-		expect(index.labels.tokens[7]).toEqual([" token7", WILD, "x"]);
+		expect(index.labels.tokens[7]).toEqual([" token7", WILD]);
 		expect(index.labels.tokens[10]).toEqual([]);
 	});
 
@@ -82,6 +89,23 @@ describe("packing", () => {
 		expect([thinned([1, 2], 5), thinned([1, 2, 3], 1), thinned([1, 2, 3], 0)]).toEqual([[1, 2], [1], []]);
 	});
 
+	test("whole texts and rows without any stand in the index by little or nothing", async () => {
+		const text = `${"word ".repeat(15)}🦜 and more`;
+		const bare = { ...example(1, [""], 0), texts: [], tokens: new Uint32Array() };
+		const schema = featuresSchema();
+		const chunks: Chunk[] = [];
+		const packer = new Packer(schema, OPTIONS, async (chunk) => {
+			chunks.push(chunk);
+		});
+		const of = (latent: number, top: readonly FeatureExample[]) => feature(latent, { top, samples: [] });
+		const weak = feature(3, { top: [], samples: [example(1, ["x"], 0)] });
+		await packer.add(featuresBatch(schema, [of(1, [example(2, [text], 0)]), of(2, [bare]), weak]));
+		const { labels } = await packer.end();
+		expect(labels.tokens).toEqual([[`${text.slice(0, 79)}…`], [], ["x"]]);
+		const [{ strings, latents }] = chunks as [Chunk];
+		expect(latents.slice(0, 2).map(({ top }) => strings[top[0]!.tokens[0]!])).toEqual([text, NO_TEXT]);
+	});
+
 	test("columns that others added come along", async () => {
 		const batch = featuresBatch(featuresSchema(), [feature(1), feature(2)]);
 		const added = [
@@ -101,6 +125,7 @@ describe("packing", () => {
 		const { columns, labels } = await packer.end();
 		expect(labels.texts).toEqual({ explanation: ["about cats", null] });
 		expect([...columns.find(({ name }) => name === "score")!.values]).toEqual([0.5, Number.NaN]);
+		expect(scoresOf([...columns, { name: "x" }, { name: "y" }])).toEqual(["score"]);
 	});
 });
 
@@ -168,8 +193,26 @@ test("addresses name what is shown", () => {
 test("what can't be seen is shown, and any activation can be seen", () => {
 	expect([visible("a\n\tb"), visible("  "), visible(" a"), visible("")]).toEqual(["a↵⇥b", "␣ ", " a", ""]);
 	expect([label(" the"), label("\n")]).toEqual(["the", "↵"]);
+	// Nothing turns the text round, and what takes no room is named where it stands alone.
+	expect([visible("\0\x1b[1m"), visible("\u202eevil\u202c"), visible("\u2028"), visible("\x85")]).toEqual([
+		"␀␛[1m",
+		"⟨202E⟩evil⟨202C⟩",
+		"↵",
+		"⟨0085⟩",
+	]);
+	expect([visible("\u200b"), visible("a\u200db"), visible("مرحبا")]).toEqual(["⟨200B⟩", "a\u200db", "مرحبا"]);
 	expect([heat(4, 4), heat(0, 0)]).toEqual([1, 0]);
 	expect(heat(0.001, 4)).toBeGreaterThan(0.1);
+});
+
+test("numbers below each other have the same decimals", () => {
+	expect([3.71, 0.5, -12].map((value) => aligned(value, 3.774))).toEqual(["3.710", "0.500", "-12.000"]);
+	expect([aligned(0.0125, 0.04), aligned(12345.6, 99999), aligned(5, 1e7)]).toEqual([
+		"0.01250",
+		"12346",
+		"5",
+	]);
+	expect([aligned(2e-9, 2e-9), aligned(1, 0)]).toEqual(["2.00e-9", "1"]);
 });
 
 test("latents of a text rank by their share of what they are known for", () => {
@@ -313,6 +356,7 @@ describe("sae report features", () => {
 			map: "umap",
 		});
 		expect(manifest.facts).toContainEqual(["language model", WILD]);
+		expect(manifest.commands).toEqual([["statistics", WILD]]);
 		expect((elements.get("latents-1") as Chunk).latents).toHaveLength(44);
 		expect((elements.get("labels") as Labels).tokens).toHaveLength(300);
 		expect(manifest.live).toMatchObject({

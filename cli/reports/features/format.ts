@@ -13,7 +13,11 @@ export const DATA_TYPE = "application/octet-stream";
 export interface Manifest {
 	readonly title: string;
 	/** What is said of the SAE and the data: names with text. */
-	readonly facts: readonly (readonly [name: string, value: string])[];
+	readonly facts: readonly Fact[];
+	/** What made them, as typed. */
+	readonly commands: readonly Fact[];
+	/** FVU, by the name of where it was measured, if it is known. */
+	readonly fvu: readonly [name: string, value: number] | undefined;
 	readonly d_sae: number;
 	/** Rows that the statistics are over; unknown in streams of others. */
 	readonly seen: number | undefined;
@@ -27,6 +31,8 @@ export interface Manifest {
 	readonly curves: readonly Curve[];
 	readonly live: LiveManifest | undefined;
 }
+
+export type Fact = readonly [name: string, value: string];
 
 export interface Column {
 	readonly name: string;
@@ -149,6 +155,18 @@ export const NUMBERS = [
 	"decoder_norm",
 	"encoder_decoder_cosine",
 ] as const;
+
+/** Columns of the map. */
+const PLACES = ["x", "y"];
+
+/** The columns of numbers that the stream has besides, such as scores of explanations. */
+export function scoresOf(columns: readonly Pick<Column, "name">[]): string[] {
+	const own: readonly string[] = [...NUMBERS, ...PLACES];
+	return columns.map(({ name }) => name).filter((name) => !own.includes(name));
+}
+
+/** Stands for a row of which nothing is known that could be read. */
+export const NO_TEXT = "• ";
 
 /** Latents with a density above this are called dense. */
 export const DENSE = 0.1;

@@ -9,7 +9,14 @@ import { registry } from "../../plugins.ts";
 import { pageProgram } from "./bundle.ts";
 import type { Training } from "./curves.ts";
 import { embeddableModel, embeddableSae, encoderTensors, type Fits } from "./embed.ts";
-import { type EmbeddedModel, fingerprint, type LiveManifest, type MapKind } from "./format.ts";
+import {
+	type EmbeddedModel,
+	type Fact,
+	fingerprint,
+	type LiveManifest,
+	type Manifest,
+	type MapKind,
+} from "./format.ts";
 import { MOST_FOR_UMAP, mapOf } from "./map.ts";
 import { type Index, Packer } from "./pack.ts";
 import { PageWriter } from "./page.ts";
@@ -81,7 +88,7 @@ export async function makePage(job: PageJob, append: Append): Promise<number> {
 	await page.end(
 		{
 			title,
-			facts: factsOf(job),
+			...aboutOf(job),
 			d_sae: sae.d_sae,
 			seen: seen > 0 ? seen : undefined,
 			rows: latents.length,
@@ -172,34 +179,42 @@ function hookPointOf({ options, sae, stream }: PageJob): string | undefined {
 	return named.split(":")[0];
 }
 
-function factsOf(job: PageJob): [string, string][] {
+function aboutOf(job: PageJob): Pick<Manifest, "facts" | "commands" | "fvu"> {
 	const { sae, stream, training } = job;
 	const { metadata } = stream.schema;
 	const text = (value: unknown) => {
 		if (value === undefined || value === "") return undefined;
 		return typeof value === "number" ? value.toLocaleString("en") : String(value);
 	};
-	const figure = (value: number | undefined) =>
-		value === undefined ? undefined : String(Number(value.toPrecision(4)));
 	const last = training?.last ?? {};
+	const l0 = last.eval_l0 ?? last.l0;
 	const settings = Object.entries(sae.settings).map(([name, value]) => `${name} ${value}`);
-	const facts: [string, string | undefined][] = [
-		["SAE", metadata.get(META.sae) ?? job.saeName],
-		["architecture", [sae.architecture, ...settings].join(", ")],
-		[
-			"d_in",
-			sae.d_out === undefined || sae.d_out === sae.d_in ? String(sae.d_in) : `${sae.d_in} → ${sae.d_out}`,
-		],
-		["d_sae", text(sae.d_sae)],
-		["language model", text(job.model ?? sae.metadata.model_name)],
-		["hook point", hookPointOf(job)],
-		["FVU, held out", figure(last.eval_fvu)],
-		["FVU, last batch of training", last.eval_fvu === undefined ? figure(last.fvu) : undefined],
-		["L0 in training", figure(last.eval_l0 ?? last.l0)],
-		["tokens of training", text(sae.metadata.training_tokens)],
-		["trained by", text(sae.metadata.training_command)],
-		["statistics by", text(metadata.get(META.command))],
-		["co-occurrence", text(metadata.get(META.cooccurrence))],
-	];
-	return facts.filter((fact): fact is [string, string] => fact[1] !== undefined);
+	const known = (facts: readonly (readonly [string, string | undefined])[]) =>
+		facts.filter((fact): fact is Fact => fact[1] !== undefined);
+	return {
+		facts: known([
+			["SAE", metadata.get(META.sae) ?? job.saeName],
+			["architecture", [sae.architecture, ...settings].join(", ")],
+			[
+				"d_in",
+				sae.d_out === undefined || sae.d_out === sae.d_in ? String(sae.d_in) : `${sae.d_in} → ${sae.d_out}`,
+			],
+			["d_sae", text(sae.d_sae)],
+			["language model", text(job.model ?? sae.metadata.model_name)],
+			["hook point", hookPointOf(job)],
+			["L0 in training", l0 === undefined ? undefined : String(Number(l0.toPrecision(4)))],
+			["tokens of training", text(sae.metadata.training_tokens)],
+			["co-occurrence", text(metadata.get(META.cooccurrence))],
+		]),
+		commands: known([
+			["training", text(sae.metadata.training_command)],
+			["statistics", text(metadata.get(META.command))],
+		]),
+		fvu: fvuOf(last),
+	};
+}
+
+function fvuOf({ eval_fvu, fvu }: Readonly<Record<string, number>>): Manifest["fvu"] {
+	if (eval_fvu !== undefined) return ["FVU, held out", eval_fvu];
+	return fvu === undefined ? undefined : ["FVU, last batch of training", fvu];
 }

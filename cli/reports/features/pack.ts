@@ -7,7 +7,7 @@ import {
 	featuresSchema,
 } from "../../../core/arrow/features.ts";
 import type { Chunk, Column, Labels, PackedExample, PackedLatent, PackedLogit } from "./format.ts";
-import { NUMBERS } from "./format.ts";
+import { NO_TEXT, NUMBERS } from "./format.ts";
 
 export interface PackOptions {
 	/** Examples of each latent at most, of the largest activations and of the others. */
@@ -20,8 +20,8 @@ export interface PackOptions {
 /** Latents of a chunk, and tokens in its examples, at most. */
 const CHUNK = { latents: 256, tokens: 150_000 };
 
-/** Tokens that stand for a latent in lists. */
-const LABEL_TOKENS = 6;
+/** Tokens that stand for a latent in lists, and characters of each at most: rows may be whole texts. */
+const LABEL = { tokens: 6, length: 80 };
 
 /** Digits of activations: more than anybody sees, and few bytes. */
 const DIGITS = 4;
@@ -91,15 +91,16 @@ export class Packer {
 
 	#index(feature: Feature): void {
 		for (const name of NUMBERS) this.#numbers[name]!.push(feature[name] ?? Number.NaN);
-		const examples = [...feature.top, ...feature.samples];
+		// Weak activations say less of what it is about.
+		const examples = feature.top.length > 0 ? feature.top : feature.samples;
 		// Beside each other, a token with a space before it looks like the one without.
 		const tokens = new Map<string, string>();
 		for (const example of examples) {
-			const text = textsOf(example)[example.at] ?? "";
+			const text = shortened(textsOf(example)[example.at] ?? "");
 			const key = text.trim() || text;
-			if (key !== "" && !tokens.has(key)) tokens.set(key, text);
+			if (key !== "" && text !== NO_TEXT && !tokens.has(key)) tokens.set(key, text);
 		}
-		this.#tokens.push([...tokens.values()].slice(0, LABEL_TOKENS));
+		this.#tokens.push([...tokens.values()].slice(0, LABEL.tokens));
 	}
 
 	async #flush(): Promise<void> {
@@ -187,7 +188,7 @@ class OpenChunk {
 /** What an example's rows read as: token ids where nobody knows more, and dots where there are no tokens. */
 function textsOf({ texts, tokens, values }: FeatureExample): readonly string[] {
 	if (texts.length > 0) return texts;
-	return tokens.length > 0 ? Array.from(tokens, (id) => `#${id} `) : Array.from(values, () => "• ");
+	return tokens.length > 0 ? Array.from(tokens, (id) => `#${id} `) : Array.from(values, () => NO_TEXT);
 }
 
 function placeOf({ row, document, position }: Pick<FeatureExample, "row" | "document" | "position">): string {
@@ -196,6 +197,11 @@ function placeOf({ row, document, position }: Pick<FeatureExample, "row" | "docu
 		...(document === null ? [] : [`document ${document}`]),
 		...(position === null ? [] : [`position ${position}`]),
 	].join(", ");
+}
+
+function shortened(text: string): string {
+	// Not between the halves of a character.
+	return text.length <= LABEL.length ? text : `${text.slice(0, LABEL.length - 1).toWellFormed()}…`;
 }
 
 /** At most `most` of a list, evenly spread over it, the first and the last among them. */

@@ -1,7 +1,7 @@
 /** How a page of features looks: in light, in the dark, on a telephone and on paper. */
 export const STYLE = `
-:root{--ground:#fff;--panel:#f7f8fa;--ink:#1b1f24;--soft:#5a6472;--line:#e3e7ec;--accent:#1f6fd6;--hot:255,140,30;--bar:#1f6fd6;--chip:#eef1f5}
-@media (prefers-color-scheme:dark){:root{--ground:#14171b;--panel:#191d22;--ink:#e8ebef;--soft:#9aa5b3;--line:#2b323a;--accent:#6ea8ff;--hot:235,120,20;--bar:#6ea8ff;--chip:#262c34}}
+:root{--ground:#fff;--panel:#f7f8fa;--ink:#1b1f24;--soft:#5a6472;--line:#e3e7ec;--accent:#1b65c8;--hot:255,140,30;--bar:#1f6fd6;--chip:#eef1f5}
+@media (prefers-color-scheme:dark){:root{--ground:#14171b;--panel:#191d22;--ink:#e8ebef;--soft:#9aa5b3;--line:#2b323a;--accent:#6ea8ff;--hot:205,98,12;--bar:#6ea8ff;--chip:#262c34}}
 *{box-sizing:border-box}
 [hidden]{display:none!important}
 html,body{height:100%}
@@ -9,7 +9,7 @@ body{margin:0;background:var(--ground);color:var(--ink);font:15px/1.5 system-ui,
 a{color:var(--accent);text-decoration:none}
 a:hover{text-decoration:underline}
 :focus-visible{outline:2px solid var(--accent);outline-offset:2px;border-radius:3px}
-h2:focus-visible{outline:none}
+h2:focus-visible,.scroller:focus-visible{outline:none}
 .loading{padding:3rem 1.5rem;color:var(--soft)}
 .soft{color:var(--soft)}
 code{font:.9em ui-monospace,monospace;overflow-wrap:anywhere}
@@ -35,18 +35,20 @@ input[type=search],textarea{width:100%}
 .scroller{flex:1;overflow-y:auto;min-height:0;position:relative}
 .spacer{position:relative}
 .item{position:absolute;left:0;right:0;height:56px}
-.item a{display:grid;grid-template:1.5rem 1.2rem/3.6rem minmax(0,1fr) auto;align-content:center;column-gap:.5rem;height:100%;padding:0 .75rem;color:inherit;border-bottom:1px solid var(--line)}
+.explained .item{height:76px}
+.item a{display:grid;grid-template-columns:3.6rem minmax(0,1fr) auto;grid-auto-rows:auto;align-content:center;column-gap:.5rem;height:100%;padding:0 .75rem;color:inherit;border-bottom:1px solid var(--line)}
 .item a:hover{background:var(--chip);text-decoration:none}
 .item a:focus-visible{outline-offset:-2px}
 .item a[aria-current]{background:var(--chip);box-shadow:inset 3px 0 var(--accent)}
-.item .number{grid-row:1/3;align-self:center;font-variant-numeric:tabular-nums;color:var(--accent)}
+.item .number{grid-row:1/3;grid-column:1;align-self:center;font-variant-numeric:tabular-nums;color:var(--accent)}
 .item .dead .number{color:inherit}
-.item .tokens{grid-column:2;overflow:hidden;white-space:nowrap;text-overflow:ellipsis;align-self:end}
-.item .bare{grid-row:1/3;align-self:center}
-.item .what{grid-column:2;grid-row:2;font-size:12px;overflow:hidden;white-space:nowrap;text-overflow:ellipsis}
+.item .tokens{grid-column:2;grid-row:1/3;overflow:hidden;white-space:nowrap;text-overflow:ellipsis;align-self:center}
+.explained .item .tokens .chip{font-size:12px}
+.item .what+.tokens{grid-row:2}
+.item .what{grid-column:2;font-size:13.5px;line-height:1.25;margin-bottom:.2rem;overflow:hidden;display:-webkit-box;-webkit-box-orient:vertical;-webkit-line-clamp:2;overflow-wrap:anywhere}
 .item .figure{grid-column:3;grid-row:1/3;align-self:center;font-size:12px;font-variant-numeric:tabular-nums}
-.item .dead{opacity:.65}
-.chip{display:inline-block;background:var(--chip);border-radius:4px;padding:0 .35rem;margin-right:.25rem;font:13px/1.5 ui-monospace,monospace;white-space:pre;max-width:14rem;overflow:hidden;text-overflow:ellipsis;vertical-align:bottom}
+.item .dead .chip{color:var(--soft)}
+.chip{display:inline-block;unicode-bidi:isolate;background:var(--chip);border-radius:4px;padding:0 .35rem;margin-right:.25rem;font:13px/1.5 ui-monospace,monospace;white-space:pre;max-width:14rem;overflow:hidden;text-overflow:ellipsis;vertical-align:bottom}
 .item a:hover .chip,.item a[aria-current] .chip{background:var(--ground)}
 main{grid-area:main;overflow-y:auto;padding:1.25rem 1.75rem 4rem;scrollbar-gutter:stable}
 main>article{max-width:64rem}
@@ -60,7 +62,12 @@ h3{font-size:1rem;margin:1.75rem 0 .5rem}
 .facts dt{color:var(--soft)}
 .facts dd{margin:0;overflow-wrap:anywhere}
 .columns{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,24rem),1fr));gap:0 2.5rem;align-items:start}
-.explanation{font-size:1.1rem;margin:.25rem 0}
+.explanation{font-size:1.15rem;line-height:1.4;margin:.25rem 0 .4rem;max-width:50rem;overflow-wrap:anywhere}
+.by{font-size:13px;margin-left:.6rem;white-space:nowrap}
+.note{margin:.2rem 0;overflow-wrap:anywhere}
+.about{margin:.3rem 0 .75rem}
+.about .chip{font-size:15px;padding:.05rem .5rem}
+.scores dd{font-weight:600}
 .steps{display:flex;justify-content:space-between;max-width:64rem;margin-bottom:.5rem;font-size:14px}
 .examples{list-style:none;margin:0;padding:0}
 .examples li{display:grid;grid-template-columns:3.6rem minmax(0,1fr);gap:.75rem;padding:.35rem 0;border-bottom:1px solid var(--line)}
@@ -68,7 +75,11 @@ h3{font-size:1rem;margin:1.75rem 0 .5rem}
 .text{font:14px/1.65 ui-serif,Georgia,"Times New Roman",serif;white-space:pre-wrap;overflow-wrap:anywhere}
 mark{color:inherit;border-radius:2px;padding:.1em 0;background:rgba(var(--hot),calc(var(--heat)*.75));-webkit-box-decoration-break:clone;box-decoration-break:clone}
 mark.at{box-shadow:inset 0 -2px rgb(var(--hot));font-weight:600}
-.quiet{color:var(--soft);opacity:.75}
+details.text summary{cursor:pointer;list-style:none}
+details.text summary::-webkit-details-marker{display:none}
+details.text:not([open]) summary::after{content:" … more";color:var(--accent);font-family:system-ui,sans-serif;font-size:13px}
+.quiet{color:var(--soft)}
+mark .quiet{color:inherit}
 .chart{display:block;width:100%;max-width:36rem;height:auto;font:11px system-ui,sans-serif}
 .chart text{fill:var(--soft)}
 .chart .grid{stroke:var(--line)}
@@ -104,11 +115,12 @@ textarea{resize:vertical;margin-bottom:.5rem}
 .picker label{display:block;font-size:13px;color:var(--soft)}
 .status:empty{display:none}
 .status{padding:.5rem .75rem;background:var(--chip);border-radius:6px;max-width:46rem}
+.live td.amount{min-width:5.5rem}
 .live .text{font-size:17px;line-height:1.9;margin:1.25rem 0 .25rem}
 .token{font:inherit;color:inherit;background:none;border:0;padding:0;margin:0;white-space:pre-wrap;cursor:pointer;text-align:left;display:inline}
 .token:hover mark,.token:hover span{outline:1px solid var(--soft)}
 @media (min-width:56.01rem){.top nav a[data-view=latents]{display:none}}
-@media (max-width:56rem){
+@media screen and (max-width:56rem){
 	.facts{grid-template-columns:minmax(0,1fr);gap:0}
 	.facts dd{margin-bottom:.4rem}
 	html,body{height:auto}
@@ -128,9 +140,13 @@ textarea{resize:vertical;margin-bottom:.5rem}
 	:root{--ground:#fff;--panel:#fff;--ink:#000;--soft:#444;--line:#ccc;--accent:#000;--chip:#eee;--bar:#1f6fd6;--hot:255,140,30}
 	*{print-color-adjust:exact;-webkit-print-color-adjust:exact}
 	html,body,#page{display:block;height:auto}
-	.list,.top nav,.keys,.steps,.map,form,.picker{display:none!important}
+	.list,.top nav,.keys,nav.steps,.map .soft:not(.ramp),form,.picker{display:none!important}
+	.top{padding:0 0 .4rem;margin-bottom:.8rem}
 	main{overflow:visible;padding:0}
-	.examples li,figure,tr{break-inside:avoid}
+	.columns{grid-template-columns:1fr 1fr;gap:0 1.5rem}
+	.facts dt,.facts dd{font-size:13px}
+	.map canvas{width:auto;height:auto;max-width:100%;max-height:12cm}
+	.examples li,figure,tr,.map{break-inside:avoid}
 	h3{break-after:avoid}
 }
 `;

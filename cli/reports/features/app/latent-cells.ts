@@ -19,6 +19,11 @@ export function latentCells(
 	return [h("td", {}, link), h("td", { class: "tokens" }, about)];
 }
 
+/** What the second of them is called. */
+export function nameOfLabels({ texts }: Store["labels"]): string {
+	return texts.explanation ? "about" : "active on";
+}
+
 /** Tokens beside each other. */
 export function chips(tokens: readonly string[]): Child[] {
 	return tokens.map((token) => h("span", { class: "chip" }, label(token)));

@@ -1,48 +1,31 @@
 /** The page of one latent. */
-import type { PackedExample, PackedLogit } from "../format.ts";
+import { NO_TEXT, type PackedExample, type PackedLogit, scoresOf } from "../format.ts";
 import { bandsOf } from "./bands.ts";
 import { type Child, h } from "./dom.ts";
-import { latentCells, tableHead } from "./latent-cells.ts";
-import { percent, shown } from "./numbers.ts";
+import { chips, latentCells, nameOfLabels, tableHead } from "./latent-cells.ts";
+import { aligned, percent, shown, spaced } from "./numbers.ts";
 import { bars, evenTicks } from "./plot.ts";
 import type { Detail, Store } from "./store.ts";
 import { visible } from "./text.ts";
-import { tokenElement } from "./tokens.ts";
+import { quietly, tokenElement } from "./tokens.ts";
 
 export function latentView(store: Store, row: number, { strings, latent }: Detail): HTMLElement {
 	const { columns, labels, manifest } = store;
 	const number = (name: string) => columns[name]?.[row] ?? Number.NaN;
-	const texts = Object.entries(labels.texts).flatMap(([name, values]): [string, string][] => {
-		const text = values[row];
-		return text ? [[name, text]] : [];
-	});
-	const known = new Set([
-		"latent",
-		"count",
-		"density",
-		"mean",
-		"min",
-		"max",
-		"decoder_norm",
-		"encoder_decoder_cosine",
-		"x",
-		"y",
-	]);
-	const others = manifest.columns.filter(({ name }) => !known.has(name) && !Number.isNaN(number(name)));
+	const scores = scoresOf(manifest.columns).filter((name) => !Number.isNaN(number(name)));
 	const most = number("max");
 	const dead = number("density") === 0;
 	return h(
 		"article",
 		{ class: "latent" },
 		h("h2", { tabindex: -1 }, `Latent ${number("latent")}`),
-		texts.map(([name, text]) =>
+		about(labels, row, latent.top[0]?.tokens.length === 1),
+		scores.length > 0 &&
 			h(
-				"p",
-				{ class: "explanation" },
-				name !== "explanation" && h("span", { class: "soft" }, `${name}: `),
-				text,
+				"dl",
+				{ class: "figures scores" },
+				scores.map((name) => figure(spaced(name), shown(number(name)))),
 			),
-		),
 		h(
 			"dl",
 			{ class: "figures" },
@@ -53,7 +36,6 @@ export function latentView(store: Store, row: number, { strings, latent }: Detai
 			figure("minimum", shown(number("min"))),
 			figure("decoder norm", shown(number("decoder_norm"))),
 			figure("encoder · decoder", shown(number("encoder_decoder_cosine"))),
-			others.flatMap(({ name }) => figure(name.replaceAll("_", " "), shown(number(name)))),
 		),
 		dead && h("p", { class: "soft" }, "It was never active on the rows that were seen."),
 		latent.top.length > 0 && section("Largest activations", examples(latent.top, strings, most)),
@@ -88,6 +70,37 @@ export function latentView(store: Store, row: number, { strings, latent }: Detai
 	);
 }
 
+/**
+ * What the latent is about: the explanation with its source, other columns of text, and the tokens it is active on,
+ * unless rows are whole texts, which stand below anyway.
+ */
+function about({ texts, tokens }: Store["labels"], row: number, whole: boolean): HTMLElement[] {
+	const { explanation, explanation_source: source, ...others } = texts;
+	const said = explanation?.[row];
+	const by = source?.[row];
+	const more = Object.entries(others).flatMap(([name, values]): HTMLElement[] => {
+		const text = values[row];
+		return text ? [h("p", { class: "note" }, h("span", { class: "soft" }, `${spaced(name)}: `), text)] : [];
+	});
+	const seen = whole ? [] : tokens[row]!;
+	return [
+		...(said
+			? [
+					h(
+						"p",
+						{ class: "explanation", dir: "auto" },
+						said,
+						by ? h("span", { class: "soft by" }, `by ${by}`) : undefined,
+					),
+				]
+			: []),
+		...more,
+		...(seen.length > 0
+			? [h("p", { class: "about" }, h("span", { class: "soft" }, "active on "), chips(seen))]
+			: []),
+	];
+}
+
 function figure(name: string, value: string): HTMLElement {
 	return h("div", {}, h("dt", {}, name), h("dd", {}, value));
 }
@@ -100,22 +113,50 @@ function examples(list: readonly PackedExample[], strings: readonly string[], mo
 	return h(
 		"ol",
 		{ class: "examples" },
-		list.map(({ value, at, tokens, active, place }) => {
-			const values = new Map<number, number>();
-			for (let i = 0; i < active.length; i += 2) values.set(active[i]!, active[i + 1]!);
+		list.map((example) => {
+			const value = h("span", { class: "value", title: example.place }, aligned(example.value, most));
+			const texts = example.tokens.map((text) => strings[text]!);
 			return h(
 				"li",
 				{},
-				h("span", { class: "value", title: place }, shown(value)),
-				h(
-					"span",
-					{ class: "text" },
-					tokens.map((text, i) =>
-						tokenElement({ text: strings[text]!, value: values.get(i) ?? 0, marked: i === at }, most),
-					),
-				),
+				value,
+				texts.length === 1 ? wholeText(texts[0]!, example.place) : context(example, texts, most),
 			);
 		}),
+	);
+}
+
+function context({ at, active }: PackedExample, texts: readonly string[], most: number): HTMLElement {
+	const values = new Map<number, number>();
+	for (let i = 0; i < active.length; i += 2) values.set(active[i]!, active[i + 1]!);
+	const tokens = texts.map((text, i) =>
+		tokenElement(
+			// All lines begin at the same place.
+			{
+				text: i === 0 && text.trim() !== "" ? text.trimStart() : text,
+				value: values.get(i) ?? 0,
+				marked: i === at,
+			},
+			most,
+		),
+	);
+	return h("span", { class: "text", dir: "auto" }, tokens);
+}
+
+/** Characters of a text that are there at once. */
+const AT_ONCE = 600;
+
+/** A row that stands alone: its activation is that of all its text, so nothing in it is brighter. */
+function wholeText(text: string, place: string): HTMLElement {
+	if (text === NO_TEXT) return h("span", { class: "soft" }, place);
+	if (text.length <= AT_ONCE) return h("span", { class: "text", dir: "auto" }, quietly(text));
+	const cut = text.lastIndexOf(" ", AT_ONCE);
+	const end = cut > AT_ONCE / 2 ? cut : AT_ONCE;
+	return h(
+		"details",
+		{ class: "text", dir: "auto" },
+		h("summary", {}, quietly(text.slice(0, end))),
+		quietly(text.slice(end)),
 	);
 }
 
@@ -144,7 +185,7 @@ function logits(name: string, list: readonly PackedLogit[], strings: readonly st
 			"tbody",
 			{},
 			list.map(([text, logit]) => {
-				const cell = h("td", { class: "amount" }, shown(logit));
+				const cell = h("td", { class: "amount" }, aligned(logit, most));
 				cell.style.setProperty("--share", String(Math.abs(logit) / most));
 				return h("tr", {}, h("td", {}, h("span", { class: "chip" }, visible(strings[text]!))), cell);
 			}),
@@ -165,5 +206,10 @@ function links(
 			values.map((value) => h("td", { class: "amount" }, value.toFixed(2))),
 		),
 	);
-	return h("table", { class: "links" }, tableHead("latent", "active on", ...measures), h("tbody", {}, rows));
+	return h(
+		"table",
+		{ class: "links" },
+		tableHead("latent", nameOfLabels(store.labels), ...measures),
+		h("tbody", {}, rows),
+	);
 }

@@ -1,14 +1,15 @@
 /** The list of latents: searched, sorted, and as long as it likes, since only what is seen is there. */
+import { NUMBERS, scoresOf } from "../format.ts";
 import { h } from "./dom.ts";
 import { chips } from "./latent-cells.ts";
-import { percent, shown } from "./numbers.ts";
+import { percent, shown, spaced } from "./numbers.ts";
 import { addressOf } from "./routes.ts";
 import type { Direction, Search } from "./search.ts";
 import type { Store } from "./store.ts";
 import { scrollTo, viewOf } from "./virtual.ts";
 
-/** As the style has it. */
-const ROW_HEIGHT = 56;
+/** As the style has it: in pixels, of rows without and with explanations. */
+const ROW_HEIGHT = { plain: 56, explained: 76 };
 
 export interface LatentList {
 	readonly element: HTMLElement;
@@ -23,6 +24,16 @@ export interface LatentList {
 	refresh(): void;
 }
 
+/** Keys that go along the list, and by how many rows; infinitely many are to its ends. */
+const STEPS: Readonly<Record<string, number>> = {
+	ArrowDown: 1,
+	ArrowUp: -1,
+	PageDown: 10,
+	PageUp: -10,
+	Home: Number.NEGATIVE_INFINITY,
+	End: Number.POSITIVE_INFINITY,
+};
+
 const NAMES: Readonly<Record<string, string>> = {
 	latent: "number",
 	max: "maximum",
@@ -36,6 +47,9 @@ export function latentList(store: Store, search: Search): LatentList {
 	let direction: Direction = "descending";
 	let selected: number | undefined;
 	const explanations = labels.texts.explanation ?? Object.values(labels.texts)[0];
+	const rowHeight = explanations ? ROW_HEIGHT.explained : ROW_HEIGHT.plain;
+	/** Place of the row that the Tab key comes to; the arrows lead to the others. */
+	let stop = 0;
 
 	const input = h("input", {
 		type: "search",
@@ -46,13 +60,15 @@ export function latentList(store: Store, search: Search): LatentList {
 		spellcheck: "false",
 		oninput: () => find(),
 	});
-	const sortable = Object.keys(columns).filter((name) => name !== "x" && name !== "y");
+	const scores = scoresOf(store.manifest.columns).filter((name) => !columns[name]!.every(Number.isNaN));
+	const own = NUMBERS.filter((name) => columns[name]);
 	const sort = h(
 		"select",
 		{ "aria-label": "Sort by", onchange: () => find() },
-		sortable.map((name) => h("option", { value: name }, NAMES[name] ?? name.replaceAll("_", " "))),
+		[...own, ...scores].map((name) => h("option", { value: name }, NAMES[name] ?? spaced(name))),
 	);
-	sort.value = "density";
+	// What is explained best comes first; without scores, what matters most often.
+	sort.value = (explanations && scores[0]) ?? "density";
 	const turn = h("button", {
 		type: "button",
 		class: "turn",
@@ -63,7 +79,20 @@ export function latentList(store: Store, search: Search): LatentList {
 	});
 	const count = h("p", { class: "count", "aria-live": "polite" });
 	const spacer = h("div", { class: "spacer", role: "list", "aria-label": "Latents" });
-	const scroller = h("div", { class: "scroller", onscroll: () => draw() }, spacer);
+	const scroller = h("div", { class: "scroller", tabindex: -1, onscroll: () => draw() }, spacer);
+	scroller.addEventListener("keydown", (event) => {
+		const step = STEPS[event.key];
+		if (step === undefined || rows.length === 0 || event.ctrlKey || event.metaKey || event.altKey) return;
+		event.preventDefault();
+		stop = Math.max(0, Math.min(rows.length - 1, stop + step));
+		reveal(stop);
+		draw();
+		spacer.querySelector<HTMLElement>('a[tabindex="0"]')?.focus({ preventScroll: true });
+	});
+
+	function reveal(place: number): void {
+		scroller.scrollTop = scrollTo(place, rows.length, rowHeight, scroller.clientHeight, scroller.scrollTop);
+	}
 
 	function find(): void {
 		rows = search.find(input.value, sort.value, direction);
@@ -71,16 +100,20 @@ export function latentList(store: Store, search: Search): LatentList {
 		turn.setAttribute("aria-label", `${direction}; turn round`);
 		const all = store.manifest.rows;
 		count.textContent =
-			rows.length === all ? `${shown(all)} latents` : `${shown(rows.length)} of ${shown(all)} latents`;
+			(rows.length === all ? "" : `${shown(rows.length)} of `) +
+			`${shown(all)} ${all === 1 ? "latent" : "latents"}`;
 		scroller.scrollTop = 0;
+		stop = 0;
 		draw();
 	}
 
 	function draw(): void {
-		const view = viewOf(rows.length, ROW_HEIGHT, scroller.clientHeight, scroller.scrollTop);
+		const view = viewOf(rows.length, rowHeight, scroller.clientHeight, scroller.scrollTop);
+		// Only a row that is there can be come to.
+		if (scroller.clientHeight > 0) stop = Math.max(view.first, Math.min(stop, view.end - 1));
 		spacer.style.height = `${view.height}px`;
 		const shownRows = Array.from(rows.subarray(view.first, view.end), (row, i) =>
-			item(row, view.first + i, view.top + i * ROW_HEIGHT),
+			item(row, view.first + i, view.top + i * rowHeight),
 		);
 		// Whoever went here with the keyboard stays.
 		const focused = document.activeElement instanceof HTMLAnchorElement ? document.activeElement.hash : "";
@@ -103,18 +136,22 @@ export function latentList(store: Store, search: Search): LatentList {
 				"a",
 				{
 					href: addressOf({ view: "latent", latent }),
-					class: density === 0 ? "dead" : undefined,
+					class: density === 0 && "dead",
+					tabindex: place === stop ? 0 : -1,
+					onfocus: () => {
+						stop = place;
+					},
 					"aria-current": row === selected && "true",
 				},
 				h("span", { class: "number" }, latent),
+				explanation ? h("span", { class: "what", dir: "auto" }, explanation) : undefined,
 				h(
 					"span",
-					{ class: explanation ? "tokens" : "tokens bare" },
+					{ class: "tokens" },
 					tokens.length > 0
 						? chips(tokens)
 						: h("span", { class: "soft" }, density === 0 ? "never active" : "no tokens"),
 				),
-				h("span", { class: "what soft" }, explanation ?? ""),
 				h(
 					"span",
 					{ class: "figure soft" },
@@ -130,7 +167,7 @@ export function latentList(store: Store, search: Search): LatentList {
 	return {
 		element: h(
 			"section",
-			{ class: "list", "aria-label": "Latents" },
+			{ class: explanations ? "list explained" : "list", "aria-label": "Latents" },
 			h("div", { class: "controls" }, input, h("div", { class: "sorting" }, sort, turn, count)),
 			scroller,
 		),
@@ -139,8 +176,8 @@ export function latentList(store: Store, search: Search): LatentList {
 			selected = row;
 			const place = row === undefined ? -1 : rows.indexOf(row);
 			if (place >= 0) {
-				const seen = scroller.clientHeight;
-				scroller.scrollTop = scrollTo(place, rows.length, ROW_HEIGHT, seen, scroller.scrollTop);
+				stop = place;
+				reveal(place);
 			}
 			draw();
 		},

@@ -1,8 +1,8 @@
 /** An encoded text: its tokens, and the latents of all of them or of one. */
 import { h } from "./dom.ts";
 import type { EncodedToken } from "./encode.ts";
-import { latentCells, tableHead } from "./latent-cells.ts";
-import { percent, shown } from "./numbers.ts";
+import { latentCells, nameOfLabels, tableHead } from "./latent-cells.ts";
+import { aligned, percent, shown } from "./numbers.ts";
 import { type RankedLatent, ranked } from "./ranking.ts";
 import type { Store } from "./store.ts";
 import { label } from "./text.ts";
@@ -71,7 +71,7 @@ export function liveResult(store: Store, encoded: readonly EncodedToken[]): HTML
 		const { latent } = chosen;
 		if (latent === undefined) {
 			const what =
-				"Brightness is each token's most active latent, as a share of the latent's largest known activation.";
+				"Brightness is each token's most active latent, as a share of the latent's largest known activation. Choose a token for its latents, or a latent to see where it is active.";
 			return [h("p", { class: "soft" }, what)];
 		}
 		const back = button("all", false, "link", "all latents", { ...chosen, latent: undefined });
@@ -87,21 +87,23 @@ export function liveResult(store: Store, encoded: readonly EncodedToken[]): HTML
 					largestOf,
 				);
 		const where = token ? `on “${label(token.text)}”` : "in this text";
-		const rows = list.slice(0, LISTED).map((one) => row(one, chosen));
+		const listed = list.slice(0, LISTED);
+		const most = listed.reduce((most, { value }) => Math.max(most, Math.abs(value)), 0);
+		const rows = listed.map((one) => row(one, most, chosen));
 		return [
 			h("h3", {}, `${shown(list.length)} latents are active ${where}`),
 			h(
 				"table",
 				{ class: "links" },
-				tableHead("latent", "active on", "density", "value", ""),
+				tableHead("latent", nameOfLabels(store.labels), "density", "value", ""),
 				h("tbody", {}, rows),
 			),
 		];
 	}
 
-	function row({ latent, value, share }: RankedLatent, chosen: Chosen): HTMLElement {
+	function row({ latent, value, share }: RankedLatent, most: number, chosen: Chosen): HTMLElement {
 		const known = store.rowOf(latent);
-		const amount = h("td", { class: "amount" }, shown(value));
+		const amount = h("td", { class: "amount" }, aligned(value, most));
 		amount.style.setProperty("--share", String(share));
 		const here = latent === chosen.latent;
 		return h(

@@ -9,6 +9,18 @@ export function shown(value: number): string {
 	return value.toExponential(2);
 }
 
+/** Numbers below each other: with as many decimals as the largest of them, `most`, has of four digits. */
+export function aligned(value: number, most: number): string {
+	const size = Math.abs(most);
+	if (!(size >= 1e-4 && size < 1e5)) return shown(value);
+	return value.toFixed(Math.max(0, 3 - Math.floor(Math.log10(size))));
+}
+
+/** A column's name as words. */
+export function spaced(name: string): string {
+	return name.replaceAll("_", " ");
+}
+
 /** A share in percent. */
 export function percent(value: number): string {
 	if (!Number.isFinite(value)) return "–";

@@ -34,6 +34,7 @@ export function overview(store: Store, ask: (query: string) => void): HTMLElemen
 			{ class: "figures large" },
 			tile("latents", shown(manifest.rows)),
 			manifest.seen !== undefined && tile("rows seen", shown(manifest.seen)),
+			manifest.fvu && tile(manifest.fvu[0], shown(manifest.fvu[1])),
 			!Number.isNaN(l0) && tile("L0 on these rows", shown(Number(l0.toPrecision(4)))),
 			tile(
 				"dead",
@@ -66,6 +67,13 @@ export function overview(store: Store, ask: (query: string) => void): HTMLElemen
 					),
 				),
 			),
+		manifest.commands.length > 0 &&
+			h(
+				"section",
+				{},
+				h("h3", {}, "Commands"),
+				facts(manifest.commands.map(([name, command]) => [name, h("code", {}, command)])),
+			),
 	);
 }
 
@@ -77,14 +85,11 @@ function tile(name: string, value: Node | string): HTMLElement {
 	return h("div", {}, h("dt", {}, name), h("dd", {}, value));
 }
 
-function facts(list: Store["manifest"]["facts"]): HTMLElement {
+function facts(list: readonly (readonly [name: string, value: Node | string])[]): HTMLElement {
 	return h(
 		"dl",
 		{ class: "facts" },
-		list.flatMap(([name, value]) => [
-			h("dt", {}, name),
-			h("dd", {}, / by$/.test(name) ? h("code", {}, value) : value),
-		]),
+		list.flatMap(([name, value]) => [h("dt", {}, name), h("dd", {}, value)]),
 	);
 }
 
@@ -94,8 +99,8 @@ function densities(density: ArrayLike<number>): Node {
 		.filter((value) => value > 0)
 		.map(Math.log10);
 	if (logs.length === 0) return h("p", { class: "soft" }, "No latent was active.");
-	const low = Math.floor(logs.reduce((a, b) => Math.min(a, b)));
-	const counts = new Uint32Array(-low * 4 || 4);
+	const low = Math.min(-1, Math.floor(logs.reduce((a, b) => Math.min(a, b))));
+	const counts = new Uint32Array(-low * 4);
 	for (const log of logs) counts[Math.min(counts.length - 1, Math.floor((log - low) * 4))]!++;
 	const list = Array.from(counts, (count, i) => ({ from: low + i / 4, to: low + (i + 1) / 4, count }));
 	return bars(
@@ -103,7 +108,7 @@ function densities(density: ArrayLike<number>): Node {
 		{
 			label: "Histogram of the latents' densities on a logarithmic axis",
 			x: "density, share of rows on which a latent is active",
-			ticks: Array.from({ length: Math.max(1, -low) + 1 }, (_, i) => [low + i, power(low + i)] as const),
+			ticks: Array.from({ length: -low + 1 }, (_, i) => [low + i, power(low + i)] as const),
 		},
 		(log) => shown(Number((10 ** log).toPrecision(3))),
 	);

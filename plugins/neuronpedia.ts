@@ -59,6 +59,12 @@ function optionsOf({ z }: Core) {
 			.optional()
 			.describe("Tokens in each prompt of that text; by default the longest context in the stream"),
 		vectors: z.boolean().default(false).describe("Also write decoder rows, for steering"),
+		explanation_models: z
+			.boolean()
+			.default(false)
+			.describe(
+				"Give each explanation's source as its model: only for a database that has models of these names",
+			),
 		created: z.iso
 			.datetime()
 			.default(() => new Date().toISOString())

@@ -193,11 +193,16 @@ function activationRows(core: Core, names: Names, latent: Exported) {
 	});
 }
 
-/** `typeName` and `explanationModelName` refer to tables of the database, so that the source is in the notes. */
+/**
+ * `typeName` and `explanationModelName` refer to tables of the database, which refuses what they lack. So the source is
+ * in the notes with the scores, and the model's name only where someone says that the database knows it.
+ */
 function explanationRows(names: Names, latent: Exported) {
 	const { explanation, notes, feature } = latent;
 	if (explanation === null) return [];
 	const { creatorId, ...rest } = key(names, latent);
+	const { explanation_source: source } = notes;
+	const model = names.given.explanation_models && typeof source === "string" ? source : null;
 	return [
 		{
 			id: idOf(names, "explanation", feature.latent),
@@ -205,7 +210,7 @@ function explanationRows(names: Names, latent: Exported) {
 			description: explanation,
 			authorId: creatorId,
 			typeName: null,
-			explanationModelName: null,
+			explanationModelName: model,
 			scoreV1: 0,
 			scoreV2: null,
 			triggeredByUserId: null,

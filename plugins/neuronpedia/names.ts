@@ -14,6 +14,7 @@ export interface Given {
 	readonly hf_folder?: string | undefined;
 	readonly dataset: string;
 	readonly prompt_tokens?: number | undefined;
+	readonly explanation_models: boolean;
 	readonly created: string;
 }
 

@@ -80,7 +80,11 @@ async function write(
 	const batch: RecordBatch = featuresBatch(schema, rows);
 	if (!explanations) return writeArrowFile({ schema, batches: each([batch]) }, path);
 	const wider = new Schema(
-		[...schema.fields, new Field("explanation", new Utf8(), true), new Field("judge", new Utf8(), true)],
+		[
+			...schema.fields,
+			new Field("explanation", new Utf8(), true),
+			new Field("explanation_source", new Utf8(), true),
+		],
 		schema.metadata,
 	);
 	const columns = [explanations, explanations.map(() => "me")].map(
@@ -239,9 +243,12 @@ test("the folder of the bulk import", async () => {
 		.array(EXPLANATION)
 		.parse((await Promise.all(explanations.map((name) => lines(join(out, "explanations", name))))).flat());
 	expect(texts.map(({ index, description, notes }) => [index, description, notes])).toEqual([
-		[0, "cats", '{"judge":"me"}'],
-		[151, "last", '{"judge":"me"}'],
+		[0, "cats", '{"explanation_source":"me"}'],
+		[151, "last", '{"explanation_source":"me"}'],
 	]);
+	const named = await exported("named", { explanation_models: true });
+	const [first] = await lines(join(named, "gpt2/6-saeflow-res-300/explanations/batch-0.jsonl.gz"));
+	expect(first).toMatchObject({ explanationModelName: "me", typeName: null });
 	const [source] = await lines(join(out, "source.jsonl"));
 	expect(source).toMatchObject({ id: "6-saeflow-res-300", num_tokens_in_prompt: 4, num_prompts: 2500 });
 	expect(await lines(join(out, "release.jsonl"))).toMatchObject([

@@ -34,6 +34,9 @@ const STEPS: Readonly<Record<string, number>> = {
 	End: Number.POSITIVE_INFINITY,
 };
 
+/** Columns that say how good an explanation is. */
+const SCORE = /(^|_)(accuracy|f1|score)$/;
+
 const NAMES: Readonly<Record<string, string>> = {
 	latent: "number",
 	max: "maximum",
@@ -68,7 +71,7 @@ export function latentList(store: Store, search: Search): LatentList {
 		[...own, ...scores].map((name) => h("option", { value: name }, NAMES[name] ?? spaced(name))),
 	);
 	// What is explained best comes first; without scores, what matters most often.
-	sort.value = (explanations && scores[0]) ?? "density";
+	sort.value = (explanations && scores.find((name) => SCORE.test(name))) ?? "density";
 	const turn = h("button", {
 		type: "button",
 		class: "turn",

@@ -38,31 +38,43 @@ export async function collectFeatures(
 ): Promise<Collected> {
 	const facts = factReader(stream.schema);
 	const collector = new Collector(collectorOptions(stream, options));
-	for await (const batch of ahead(stream.batches, signal)) {
+	for await (const batch of ahead(stream.batches, limit, signal)) {
 		const left = limit - collector.rows;
 		const codes = codesOf(batch);
 		collector.add({ ...codes, rows: Math.min(codes.rows, left) }, facts.read(batch));
 		seen(collector.rows);
-		if (collector.rows >= limit) break;
 	}
 	return collector.finish();
 }
 
-/** The same batches, each asked for before the one ahead of it is worked on. Does not wait when it is left. */
-async function* ahead(batches: AsyncIterable<RecordBatch>, signal: AbortSignal): AsyncGenerator<RecordBatch> {
+/**
+ * The batches up to the one with the last row of `limit`, each asked for before the one ahead of it is worked on. None is
+ * asked for that nobody will look at: it would still be on the device when that is closed. Does not wait when it is left.
+ */
+async function* ahead(
+	batches: AsyncIterable<RecordBatch>,
+	limit: number,
+	signal: AbortSignal,
+): AsyncGenerator<RecordBatch> {
 	const iterator = batches[Symbol.asyncIterator]();
 	const aborted = new Promise<never>((_, reject) => {
 		signal.addEventListener("abort", () => reject(signal.reason), { once: true });
 	});
 	aborted.catch(() => {});
-	let next = iterator.next();
+	const ask = () => {
+		const next = iterator.next();
+		next.catch(() => {});
+		return next;
+	};
+	let next: ReturnType<typeof ask> | undefined = ask();
+	let left = limit;
 	try {
-		for (;;) {
+		while (next) {
 			signal.throwIfAborted();
 			const { done, value } = await Promise.race([next, aborted]);
 			if (done) return;
-			next = iterator.next();
-			next.catch(() => {});
+			left -= value.numRows;
+			next = left > 0 ? ask() : undefined;
 			yield value;
 		}
 	} finally {

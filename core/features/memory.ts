@@ -33,7 +33,8 @@ export function checkMemory(options: CollectorOptions, budget: number): void {
 	}
 	const bytes = collectorBytes(options);
 	if (bytes <= budget) return;
-	const size = (count: number) => `${(count / GB).toFixed(1)} GB`;
+	const size = (count: number) =>
+		`${count < GB ? Number((count / GB).toPrecision(2)) : (count / GB).toFixed(1)} GB`;
 	throw new SaeError(
 		`statistics of ${options.d_sae} latents would take ${size(bytes)} of memory, more than the ${size(budget)} of --memory: ` +
 			`lower --examples (${options.examples}), --samples (${options.samples}), --before (${options.before}), --after (${options.after}) or --sketch (${options.sketch}), or allow more`,

@@ -124,7 +124,7 @@ test("latents that are encoded already, whose rows are texts, need no GPU", asyn
 });
 
 test.each([
-	["more memory than is allowed", ["--memory", "0.0001"], "statistics of 64 latents would take 0.0 GB"],
+	["more memory than is allowed", ["--memory", "0.0001"], "statistics of 64 latents would take 0.00012 GB"],
 	[
 		"options of activations",
 		["--k", "4"],

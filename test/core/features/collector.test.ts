@@ -1,4 +1,6 @@
 import { describe, expect, test } from "bun:test";
+import { latentsBatch, latentsSchema } from "../../../core/arrow/codes.ts";
+import { collectFeatures } from "../../../core/features/collect.ts";
 import { type Collected, Collector, type CollectorOptions } from "../../../core/features/collector.ts";
 import { checkMemory, collectorBytes } from "../../../core/features/memory.ts";
 import { LatentRecords } from "../../../core/features/records.ts";
@@ -319,3 +321,30 @@ test("what would take too much memory is refused with what would help", () => {
 	);
 	checkMemory(OPTIONS, 4e9);
 });
+
+test.each([
+	[1, [1, 1]],
+	[3, [3, 1]],
+	[4, [4, 2]],
+	[100, [9, 3]],
+])(
+	"a limit of %d rows ends the pass without asking for a batch that nobody looks at",
+	async (limit, expected) => {
+		let asked = 0;
+		const schema = latentsSchema();
+		const codes = {
+			offsets: Uint32Array.of(0, 1, 2, 3),
+			index: Uint32Array.of(1, 2, 3),
+			value: Float32Array.of(1, 1, 1),
+		};
+		const batches = (async function* () {
+			for (; asked < 3; ) {
+				asked++;
+				yield latentsBatch(schema, { rows: 3, ...codes });
+			}
+		})();
+		const options = { d_sae: 4, examples: 1, samples: 1, before: 0, after: 0, sketch: 0, seed: 0 };
+		const { rows } = await collectFeatures({ schema, batches }, options, { limit });
+		expect([rows, asked]).toEqual(expected);
+	},
+);

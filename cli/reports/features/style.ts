@@ -135,6 +135,8 @@ textarea{resize:vertical;margin-bottom:.5rem}
 	.examples li{grid-template-columns:minmax(0,1fr);gap:0}
 	.value{text-align:left;font-size:12px}
 	.pair{gap:.75rem}
+	.live td.amount{min-width:4rem}
+	.live tr>:nth-child(3){display:none}
 }
 @media print{
 	:root{--ground:#fff;--panel:#fff;--ink:#000;--soft:#444;--line:#ccc;--accent:#000;--chip:#eee;--bar:#1f6fd6;--hot:255,140,30}

@@ -90,7 +90,7 @@ function about({ texts, tokens }: Store["labels"], row: number, whole: boolean):
 						"p",
 						{ class: "explanation", dir: "auto" },
 						said,
-						by ? h("span", { class: "soft by" }, `by ${by}`) : undefined,
+						by ? h("span", { class: "soft by" }, `by ${visible(by)}`) : undefined,
 					),
 				]
 			: []),
@@ -156,7 +156,7 @@ function wholeText(text: string, place: string): HTMLElement {
 		"details",
 		{ class: "text", dir: "auto" },
 		h("summary", {}, quietly(text.slice(0, end))),
-		quietly(text.slice(end)),
+		quietly(text.slice(end).trimStart()),
 	);
 }
 

@@ -2,7 +2,6 @@
 import { type Data, DataType, makeData, type RecordBatch } from "apache-arrow";
 import { SaeError } from "../errors.ts";
 import { asBytes } from "../files/dtype.ts";
-import { gatherRows } from "../gather.ts";
 import { makeBatch } from "./batch.ts";
 import { fixedWidth } from "./load.ts";
 
@@ -13,25 +12,53 @@ import { fixedWidth } from "./load.ts";
  */
 export function takeRows(batches: readonly RecordBatch[], order: Uint32Array): RecordBatch {
 	const { schema } = batches[0]!;
+	const places = placesOf(batches, order);
 	const columns = schema.fields.map((field, i) =>
 		takeColumn(
 			batches.map((batch) => batch.data.children[i]!),
-			order,
+			places,
 			field.name,
 		),
 	);
 	return makeBatch(schema, order.length, columns);
 }
 
-function takeColumn(chunks: readonly Data[], order: Uint32Array, name: string): Data {
+/** Where the rows of an order lie. The batches may have far more rows than are taken, so that only these are looked at. */
+interface Places {
+	readonly length: number;
+	/** Of each row: the number of its batch, and which of the batch's rows it is. */
+	readonly batch: Uint32Array;
+	readonly row: Uint32Array;
+}
+
+function placesOf(batches: readonly RecordBatch[], order: Uint32Array): Places {
+	const { length } = order;
+	if (batches.length === 1) return { length, batch: new Uint32Array(length), row: order };
+	const starts = new Float64Array(batches.length);
+	for (let i = 1; i < starts.length; i++) starts[i] = starts[i - 1]! + batches[i - 1]!.numRows;
+	const places = { length, batch: new Uint32Array(length), row: new Uint32Array(length) };
+	for (let i = 0; i < length; i++) {
+		let low = 0;
+		for (let high = starts.length; high - low > 1; ) {
+			const middle = (low + high) >> 1;
+			if (starts[middle]! <= order[i]!) low = middle;
+			else high = middle;
+		}
+		places.batch[i] = low;
+		places.row[i] = order[i]! - starts[low]!;
+	}
+	return places;
+}
+
+function takeColumn(chunks: readonly Data[], places: Places, name: string): Data {
 	const { type } = chunks[0]!;
-	const length = order.length;
-	const common = { length, ...takeValidity(chunks, order) };
+	const { length } = places;
+	const common = { length, ...takeValidity(chunks, places) };
 	if (DataType.isFixedSizeList(type)) {
 		const children = chunks.map((chunk) => chunk.children[0]!);
 		const item = fixedWidth(type.valueType);
 		if (item === undefined || children.some((child) => child.nullCount > 0)) throw cannotTake(name, type);
-		const data = takeBytes(children, chunks, item * type.listSize, order);
+		const data = takeBytes(children, item * type.listSize, places);
 		const child = makeData({ type: type.valueType, length: length * type.listSize, nullCount: 0, data });
 		return makeData({ ...common, type, child });
 	}
@@ -42,64 +69,73 @@ function takeColumn(chunks: readonly Data[], order: Uint32Array, name: string): 
 				`column ${name}: its dictionary changes, so that its rows can't be shuffled; drop it`,
 			);
 		}
-		const data = takeBytes(chunks, chunks, fixedWidth(type.indices)!, order);
+		const data = takeBytes(chunks, fixedWidth(type.indices)!, places);
 		return makeData({ ...common, type, data, dictionary });
 	}
 	if (DataType.isBool(type)) {
 		const bits = chunks.map((chunk) => (row: number) => bitOf(chunk.values, chunk.offset + row));
-		return makeData({ ...common, type, data: takeBits(bits, chunks, order) });
+		return makeData({ ...common, type, data: takeBits(bits, places) });
 	}
-	if (hasOffsets(type)) return takeSpans(chunks, order, name, common);
+	if (hasOffsets(type)) return takeSpans(chunks, places, name, common);
 	if (DataType.isUtf8View(type) || DataType.isBinaryView(type)) {
-		const views = takeBytes(chunks.map(joinedViews(chunks)), chunks, VIEW_BYTES, order);
 		const variadicBuffers = chunks.flatMap((chunk) => chunk.variadicBuffers);
-		return makeData({ ...common, type: type as never, views, variadicBuffers } as never);
+		return makeData({
+			...common,
+			type: type as never,
+			views: takeViews(chunks, places),
+			variadicBuffers,
+		} as never);
 	}
 	const width = fixedWidth(type);
 	if (width === undefined) throw cannotTake(name, type);
-	return makeData({ ...common, type, data: takeBytes(chunks, chunks, width, order) } as never);
+	return makeData({ ...common, type, data: takeBytes(chunks, width, places) } as never);
 }
 
 const VIEW_BYTES = 16;
 /** Longer strings lie in a buffer, whose number the view holds at byte 8. */
 const MAX_INLINE_BYTES = 12;
 
-/** The views of a chunk, with buffers numbered through all chunks. */
-function joinedViews(chunks: readonly Data[]) {
-	return (chunk: Data, i: number): { values: Uint8Array } => {
-		const before = chunks.slice(0, i).reduce((sum, { variadicBuffers }) => sum + variadicBuffers.length, 0);
-		const values = new Uint8Array(asBytes(chunk.values).subarray(0, chunk.length * VIEW_BYTES));
-		const view = new DataView(values.buffer);
-		for (let at = 0; at < values.length; at += VIEW_BYTES) {
-			if (view.getInt32(at, true) > MAX_INLINE_BYTES) {
-				view.setInt32(at + 8, view.getInt32(at + 8, true) + before, true);
-			}
-		}
-		return { values };
-	};
+/** Views, with buffers numbered through all chunks. */
+function takeViews(chunks: readonly Data[], places: Places): Uint8Array {
+	const before = new Uint32Array(chunks.length);
+	for (let i = 1; i < before.length; i++) before[i] = before[i - 1]! + chunks[i - 1]!.variadicBuffers.length;
+	const taken = takeBytes(chunks, VIEW_BYTES, places);
+	const view = new DataView(taken.buffer);
+	for (let i = 0; i < places.length; i++) {
+		const at = i * VIEW_BYTES;
+		if (view.getInt32(at, true) <= MAX_INLINE_BYTES) continue;
+		view.setInt32(at + 8, view.getInt32(at + 8, true) + before[places.batch[i]!]!, true);
+	}
+	return taken;
 }
 
-/** Rows of `width` bytes. `rowsOf` says how many rows each of `chunks` stands for. */
+/** Rows of `width` bytes. */
 function takeBytes(
 	chunks: readonly { readonly values: ArrayBufferView }[],
-	rowsOf: readonly Data[],
 	width: number,
-	order: Uint32Array,
+	{ length, batch, row }: Places,
 ): Uint8Array {
-	const pieces = chunks.map((chunk, i) => asBytes(chunk.values).subarray(0, rowsOf[i]!.length * width));
-	const whole = pieces.length === 1 ? pieces[0]! : concat(pieces);
-	const target = new Uint8Array(order.length * width);
-	// Whole words where they fit: one typed-array copy per row is slow for single numbers.
-	if (width % 4 === 0 && whole.byteOffset % 4 === 0) {
-		gatherRows(words(target), 0, words(whole), width / 4, order);
+	const target = Buffer.from(new ArrayBuffer(length * width));
+	const sources = chunks.map(({ values }) =>
+		Buffer.from(asBytes(values).buffer, values.byteOffset, values.byteLength),
+	);
+	const words = width === 4 ? sources.map(wordsOf) : [];
+	if (width === 4 && words.every((one) => one !== undefined)) {
+		// A copy per row is slow for single numbers.
+		const into = wordsOf(target)!;
+		for (let i = 0; i < length; i++) into[i] = words[batch[i]!]![row[i]!]!;
 	} else {
-		gatherRows(target, 0, whole, width, order);
+		for (let i = 0; i < length; i++) {
+			const start = row[i]! * width;
+			sources[batch[i]!]!.copy(target, i * width, start, start + width);
+		}
 	}
-	return target;
+	return new Uint8Array(target.buffer);
 }
 
-function words(bytes: Uint8Array): Uint32Array {
-	return new Uint32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 4);
+/** Undefined where they don't lie at words. */
+function wordsOf({ buffer, byteOffset, byteLength }: Uint8Array): Uint32Array | undefined {
+	return byteOffset % 4 === 0 ? new Uint32Array(buffer, byteOffset, byteLength >> 2) : undefined;
 }
 
 function concat(pieces: readonly Uint8Array[]): Uint8Array {
@@ -112,20 +148,15 @@ function concat(pieces: readonly Uint8Array[]): Uint8Array {
 	return whole;
 }
 
-function takeValidity(chunks: readonly Data[], order: Uint32Array) {
+function takeValidity(chunks: readonly Data[], places: Places) {
 	if (chunks.every((chunk) => chunk.nullCount === 0)) return { nullCount: 0 };
 	const valid = chunks.map((chunk) => (row: number) => chunk.getValid(row));
-	return { nullBitmap: takeBits(valid, chunks, order), nullCount: -1 };
+	return { nullBitmap: takeBits(valid, places), nullCount: -1 };
 }
 
-function takeBits(
-	bits: readonly ((row: number) => boolean)[],
-	chunks: readonly Data[],
-	order: Uint32Array,
-): Uint8Array {
-	const all = chunks.flatMap((chunk, i) => Array.from({ length: chunk.length }, (_, row) => bits[i]!(row)));
-	const out = new Uint8Array(Math.ceil(order.length / 8));
-	for (let i = 0; i < order.length; i++) if (all[order[i]!]) out[i >> 3]! |= 1 << (i & 7);
+function takeBits(bits: readonly ((row: number) => boolean)[], { length, batch, row }: Places): Uint8Array {
+	const out = new Uint8Array(Math.ceil(length / 8));
+	for (let i = 0; i < length; i++) if (bits[batch[i]!]!(row[i]!)) out[i >> 3]! |= 1 << (i & 7);
 	return out;
 }
 
@@ -142,26 +173,32 @@ function hasLargeOffsets(type: DataType): boolean {
 }
 
 /** Text, bytes, and lists of values of a fixed width. */
-function takeSpans(chunks: readonly Data[], order: Uint32Array, name: string, common: object): Data {
+function takeSpans(
+	chunks: readonly Data[],
+	{ length, batch, row }: Places,
+	name: string,
+	common: object,
+): Data {
 	const { type } = chunks[0]!;
 	const item: DataType | undefined = type.children?.[0]?.type;
 	const width = item ? fixedWidth(item) : 1;
 	if (width === undefined || chunks.some((chunk) => (chunk.children[0]?.nullCount ?? 0) > 0)) {
 		throw cannotTake(name, type);
 	}
-	const spans = chunks.flatMap((chunk) => {
+	const spanOf = (chunk: Data) => {
 		const offsets = chunk.valueOffsets as Int32Array | BigInt64Array;
 		const bytes = asBytes(item ? chunk.children[0]!.values : chunk.values);
-		return Array.from({ length: chunk.length }, (_, row) =>
-			bytes.subarray(Number(offsets[row]) * width, Number(offsets[row + 1]) * width),
-		);
-	});
-	const ends = new Int32Array(order.length + 1);
-	for (let i = 0; i < order.length; i++) ends[i + 1] = ends[i]! + spans[order[i]!]!.length / width;
+		return (row: number) => bytes.subarray(Number(offsets[row]) * width, Number(offsets[row + 1]) * width);
+	};
+	const spans = chunks.map(spanOf);
+	const taken = Array.from({ length }, (_, i) => spans[batch[i]!]!(row[i]!));
+	const ends = new Int32Array(length + 1);
+	for (let i = 0; i < length; i++) ends[i + 1] = ends[i]! + taken[i]!.length / width;
 	const valueOffsets = hasLargeOffsets(type) ? BigInt64Array.from(ends, BigInt) : ends;
-	const data = concat(Array.from(order, (row) => spans[row]!));
-	const length = ends[order.length]!;
-	const content = item ? { child: makeData({ type: item, length, nullCount: 0, data } as never) } : { data };
+	const data = concat(taken);
+	const content = item
+		? { child: makeData({ type: item, length: ends[length]!, nullCount: 0, data } as never) }
+		: { data };
 	return makeData({ ...common, type: type as never, valueOffsets, ...content } as never);
 }
 

@@ -6,6 +6,7 @@
 export { type ArchitectureSubject, checkArchitecture } from "./architecture.ts";
 export { checkEvaluator, type EvaluatorSubject } from "./evaluator.ts";
 export { checkExporter, checkImporter, type ExporterSubject, type ImporterSubject } from "./files.ts";
+export { checkInterpreter, type InterpreterSubject } from "./interpreter.ts";
 export { checkPackage } from "./package.ts";
 export { checkSource, type SourceSubject } from "./source.ts";
 export { checkTrainer, type TrainerSubject } from "./trainer.ts";

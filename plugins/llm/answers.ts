@@ -18,8 +18,8 @@ export function readExplanation(answer: string): string | undefined {
 
 /** Without the emphasis, brackets and quotation marks that are around the whole. */
 function tidy(text: string): string {
-	let inner = text.trim();
-	const pairs = [/^\*+([^*]+)\*+$/, /^"([^"]+)"$/, /^“([^”]+)”$/, /^\[([^\]]+)\]$/, /^`([^`]+)`$/];
+	let inner = text.replace(/^[\s*_]+|[\s*_]+$/g, "");
+	const pairs = [/^"([^"]+)"$/, /^“([^”]+)”$/, /^\[([^\]]+)\]$/, /^`([^`]+)`$/];
 	for (const pair of pairs) inner = pair.exec(inner)?.[1]?.trim() ?? inner;
 	return inner;
 }

@@ -23,7 +23,7 @@ export interface Site {
 
 /** Share of a rule's places that must be active: below it the rule is not worth saying. */
 const WORTH = 0.5;
-/** Active places that a rule must cover, and silent ones that an exception must spare. */
+/** Active places that a rule must cover for each of its conditions, and silent ones that an exception must spare. */
 const SUPPORT = 2;
 const CONDITIONS = 4;
 
@@ -49,7 +49,8 @@ export function learnRules(
 		const rule = pruned(grown(left, silent, tokens), left, silent);
 		const covered = left.filter((site) => matches(rule, site));
 		const wrong = coverage(rule, silent);
-		const enough = covered.length >= Math.min(SUPPORT, active.length);
+		// The more conditions a rule has, the more such rules there are, and the more of them fit by luck.
+		const enough = covered.length >= Math.min(SUPPORT * rule.length, active.length);
 		if (rule.length === 0 || !enough || covered.length < WORTH * (covered.length + wrong)) break;
 		rules.push(rule);
 		left = left.filter((site) => !matches(rule, site));

@@ -11,11 +11,13 @@ import {
 	checkEvaluator,
 	checkExporter,
 	checkImporter,
+	checkInterpreter,
 	checkPackage,
 	checkSource,
 	checkTrainer,
 } from "../../core/conformance/index.ts";
 import { type Gpu, openGpu } from "../../core/gpu/device.ts";
+import type { Interpretation, Interpreter, LatentToExplain } from "../../core/interpret/interpreter.ts";
 import type {
 	ActivationSource,
 	ArchitectureContribution,
@@ -244,6 +246,48 @@ describe("an evaluator", () => {
 	test("that takes wrong options", async () => {
 		const lax = evaluator(async () => [{ a: 1 }], "none");
 		await expect(checkEvaluator(lax, { gpu, wrong: [{}] })).rejects.toThrow("options {}: it must be refused");
+	});
+});
+
+describe("an interpreter", () => {
+	const interpreter = (interpret: Interpreter["interpret"], columns = ["length"]): Plugin =>
+		plugin({
+			kind: "interpreter",
+			name: "i",
+			summary: "i",
+			options: z.object({}),
+			open: async () => ({ columns, interpret }),
+		});
+	const saying =
+		(said: Partial<Interpretation>) =>
+		async ({ feature }: LatentToExplain): Promise<Interpretation> => ({
+			explanation: `latent ${feature.latent}`,
+			source: "i",
+			scores: { length: 3 },
+			...said,
+		});
+	let calls = 0;
+
+	test("that is sound passes", () => checkInterpreter(interpreter(saying({})), { gpu }));
+
+	test.each<[string, Plugin, string]>([
+		["no words", interpreter(saying({ explanation: " " })), "an explanation without words"],
+		["no source", interpreter(saying({ source: null })), "an explanation has a source"],
+		["NaN", interpreter(saying({ scores: { length: Number.NaN } })), "length is NaN"],
+		[
+			"another score",
+			interpreter(saying({ scores: { width: 1 } })),
+			"a score width, which is not among the columns",
+		],
+		["a column twice", interpreter(saying({}), ["length", "length"]), "has a column twice"],
+		["a column's name", interpreter(saying({}), ["Length"]), "must be in snake_case"],
+		[
+			"other words each time",
+			interpreter(async () => ({ explanation: `${calls++}`, source: "i", scores: {} })),
+			"says something else the second time",
+		],
+	])("with %s", async (_, broken, complaint) => {
+		await expect(checkInterpreter(broken, { gpu })).rejects.toThrow(complaint);
 	});
 });
 

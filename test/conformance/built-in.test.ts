@@ -12,6 +12,7 @@ import {
 	checkEvaluator,
 	checkExporter,
 	checkImporter,
+	checkInterpreter,
 	checkSource,
 	checkTrainer,
 } from "../../core/conformance/index.ts";
@@ -21,6 +22,7 @@ import { loadSae } from "../../core/load.ts";
 import type { ContributionKind, Plugin } from "../../core/plugin.ts";
 import { plugins } from "../../plugins/index.ts";
 import { layerStream } from "../plugins/features.ts";
+import { chatServer, oracle } from "../plugins/interpret/chat-server.ts";
 import { labelledStream } from "../plugins/labelled.ts";
 
 const load = async (name: string): Promise<Plugin> =>
@@ -147,6 +149,24 @@ describe("evaluators", () => {
 		await writeSafetensors(truth, [{ name: "features", dtype: "f32", shape, data }]);
 		const wrong = [{ truth: join(folder, "missing") }, {}];
 		await checkEvaluator(await load("eval-recovery"), { gpu, options: { truth }, wrong });
+	});
+});
+
+describe("interpreters", () => {
+	test.each(["ngram", "tokens"])("%s", async (name) =>
+		checkInterpreter(await load(`interpret-${name}`), { gpu, wrong: [{ share: 2, active_share: 2 }] }),
+	);
+
+	test("llm", async () => {
+		const server = chatServer(oracle);
+		const answers = join(folder, "answers.jsonl");
+		const options = { base_url: server.url, model: "scripted", answers, tests: "detection,fuzzing,intruder" };
+		const wrong = [
+			{ ...options, answers: folder },
+			{ ...options, tests: "none" },
+		];
+		await checkInterpreter(await load("interpret-llm"), { gpu, options, wrong });
+		await server.stop();
 	});
 });
 

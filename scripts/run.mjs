@@ -21,6 +21,7 @@ if (task === undefined) stop("usage: node scripts/run.mjs test | FILE [arguments
 
 process.chdir(ROOT);
 installPackages();
+ensureProvider();
 const bun = findBun();
 ensureVulkan(bun);
 process.exit(task === "test" ? await test(rest) : run(bun, [task, ...rest]));
@@ -50,18 +51,36 @@ function installPackages() {
 	);
 	if (missing.length === 0) return;
 	say(`installing ${missing.length} packages`);
+	install("--include=dev");
+}
+
+/** Runs `npm install`, or Bun's where there is no npm. Nothing that the project lists changes. */
+function install(...what) {
 	const quiet = { stdio: ["ignore", "ignore", "inherit"] };
 	const npm = spawnSync(
 		"npm",
-		["install", "--include=dev", "--no-save", "--no-audit", "--no-fund", "--loglevel=error"],
+		["install", ...what, "--no-save", "--no-audit", "--no-fund", "--loglevel=error"],
 		// On Windows npm is a script, which only a shell runs.
 		{ ...quiet, shell: process.platform === "win32" },
 	);
 	if (npm.status === 0) return;
+	const packages = what.filter((word) => !word.startsWith("-"));
 	const self = process.versions.bun
-		? spawnSync(process.execPath, ["install", "--no-save"], quiet)
+		? spawnSync(process.execPath, ["install", ...packages, "--no-save"], quiet)
 		: undefined;
 	if (self?.status !== 0) stop("the packages could not be installed; is the npm registry reachable?");
+}
+
+/** Not every platform has a build of bun-webgpu; webgpu brings one for each in one package. */
+function ensureProvider() {
+	const platform = `${process.platform}-${process.arch}`;
+	const packages = [`bun-webgpu-${platform}`, "webgpu"].map((name) => join("node_modules", name));
+	if (packages.some((path) => existsSync(path))) return;
+	const { peerDependencies } = JSON.parse(readFileSync("package.json", "utf8"));
+	say(`bun-webgpu has no build for ${platform}: installing webgpu instead (132 MB)`);
+	// npm leaves out an optional peer even when it is named, unless it is named as something else. Its oldest version
+	// that will do is the one that was tried.
+	install("--save-dev", `webgpu@${peerDependencies.webgpu.replace(/^\D+/, "")}`);
 }
 
 function installedVersion(path) {

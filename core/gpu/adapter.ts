@@ -1,4 +1,7 @@
 /** What every provider asks of the platform and of an adapter. */
+import type { GpuInfo } from "../../kernels/gpu.ts";
+
+const SOFTWARE = /llvmpipe|lavapipe|swiftshader|basic render/i;
 
 const BACKENDS: Readonly<Record<string, string>> = {
 	linux: "Vulkan",
@@ -19,4 +22,15 @@ export function allLimits(adapter: GPUAdapter): Record<string, number> {
 		if (typeof value === "number" && name !== "maxInterStageShaderComponents") limits[name] = value;
 	}
 	return limits;
+}
+
+/** What is said of an adapter. */
+export function infoOf(adapter: GPUAdapter, provider: string): GpuInfo {
+	const { vendor, device, description } = adapter.info;
+	const backend = backendOf(process.platform);
+	return { provider, backend, vendor, device, description, software: isSoftware(adapter) };
+}
+
+export function isSoftware(adapter: GPUAdapter): boolean {
+	return SOFTWARE.test(`${adapter.info.description} ${adapter.info.device}`);
 }

@@ -1,9 +1,9 @@
 /** Opens the GPU for a command. */
 import { Gpu, type OpenDevice } from "../../kernels/gpu.ts";
-import { usageError } from "../errors.ts";
-import { bunWebgpu } from "./bun-webgpu.ts";
+import { EXIT, SaeError, usageError } from "../errors.ts";
+import { bunWebgpu, isBuilt } from "./bun-webgpu.ts";
 import { tuned } from "./tune.ts";
-import { openTensorCores, webgpu } from "./webgpu.ts";
+import { isInstalled, openTensorCores, webgpu } from "./webgpu.ts";
 
 export type { Gpu, GpuInfo } from "../../kernels/gpu.ts";
 
@@ -29,7 +29,7 @@ export async function openGpu(log?: {
 	return gpu;
 }
 
-/** The provider that `SAE_GPU` names; else tensor cores where they can be had, and the default where not. */
+/** The provider that `SAE_GPU` names; else tensor cores where they can be had, and else the default that runs here. */
 async function openDevice(): Promise<OpenDevice> {
 	const { SAE_GPU: name, SAE_VULKAN: driver } = process.env;
 	if (name) {
@@ -40,5 +40,11 @@ async function openDevice(): Promise<OpenDevice> {
 	}
 	const wantsGpu = driver === undefined || driver === "" || driver === "gpu";
 	const opened = wantsGpu ? await openTensorCores() : undefined;
-	return opened ?? bunWebgpu.open();
+	if (opened) return opened;
+	if (isBuilt()) return bunWebgpu.open();
+	if (isInstalled()) return webgpu.open();
+	throw new SaeError(
+		`bun-webgpu has no build for ${process.platform} ${process.arch}: npm install webgpu, which then is used instead`,
+		EXIT.device,
+	);
 }

@@ -1,14 +1,15 @@
 /**
  * The optional provider: a newer Dawn through the npm package `webgpu`, which reaches tensor cores. It is used where it
- * is installed and finds a GPU that has them.
+ * is installed and finds a GPU that has them, and where bun-webgpu has no build.
  */
 import { existsSync } from "node:fs";
 import { join } from "node:path";
-import type { GpuInfo, GpuProvider, OpenDevice } from "../../kernels/gpu.ts";
+import type { GpuProvider, OpenDevice } from "../../kernels/gpu.ts";
 import { SUBGROUP, TENSOR_TILE, tensorProduct } from "../../kernels/tensor-product.ts";
 import { EXIT, SaeError } from "../errors.ts";
 import { modulesAbove } from "../files/node-modules.ts";
-import { allLimits, backendOf } from "./adapter.ts";
+import { allLimits, infoOf } from "./adapter.ts";
+import { type Found, findAdapter } from "./find-adapter.ts";
 import { isOn } from "./switches.ts";
 
 interface WebgpuPackage {
@@ -35,10 +36,9 @@ const TOGGLES = ["allow_unsafe_apis", "vulkan_enable_f16_on_nvidia"];
 export const webgpu: GpuProvider = {
 	name: "webgpu",
 	async open() {
-		const opened = await openTensorCores();
-		if (opened) return opened;
-		const problem = moduleOf() === undefined ? "it isn't installed" : "it finds no GPU with tensor cores";
-		throw new SaeError(`SAE_GPU=webgpu asks for the npm package webgpu, but ${problem}`, EXIT.device);
+		const path = moduleOf();
+		if (path !== undefined) return (await openTensorCores()) ?? openPlain(path);
+		throw new SaeError("SAE_GPU=webgpu asks for the npm package webgpu, but it isn't installed", EXIT.device);
 	},
 };
 
@@ -48,34 +48,51 @@ const pinned: unknown[] = [];
 /** A device with tensor cores, or nothing where the package or such a device is missing. */
 export async function openTensorCores(): Promise<OpenDevice | undefined> {
 	const path = moduleOf();
-	if (path === undefined) return undefined;
+	const found = path === undefined ? undefined : await request(path, TOGGLES);
+	if (!found || !hasMatrices(found.adapter)) return undefined;
+	return { ...(await openDevice(found, FEATURES)), halfProduct: tensorProduct(TENSOR_TILE) };
+}
+
+/** Whether the package is here. */
+export function isInstalled(): boolean {
+	return moduleOf() !== undefined;
+}
+
+/** Any device, as bun-webgpu would open it. */
+async function openPlain(path: string): Promise<OpenDevice> {
+	const found = await findAdapter((backend) => request(path, [], backend.toLowerCase()));
+	const subgroups = (["subgroups"] as const).filter((feature) => found.adapter.features.has(feature));
+	return openDevice(found, subgroups);
+}
+
+async function request(
+	path: string,
+	toggles: readonly string[],
+	backend?: string,
+): Promise<Found | undefined> {
 	const { create, globals }: WebgpuPackage = await import(path);
 	Object.assign(globalThis, globals);
-	const enabled = boundsChecked() ? TOGGLES : [...TOGGLES, "disable_robustness"];
+	const enabled = boundsChecked() ? toggles : [...toggles, "disable_robustness"];
 	const gpu = create([
+		...(backend === undefined ? [] : [`backend=${backend}`]),
 		`enable-dawn-features=${enabled.join(",")}`,
 		"disable-dawn-features=timestamp_quantization",
 	]);
 	pinned.push(gpu);
 	const adapter = await gpu.requestAdapter({ powerPreference: "high-performance" });
-	if (!adapter || !hasMatrices(adapter)) return undefined;
+	return adapter ? { gpu, adapter } : undefined;
+}
+
+async function openDevice({ adapter }: Found, features: readonly GPUFeatureName[]): Promise<OpenDevice> {
 	const optional = (["timestamp-query"] as const).filter((feature) => adapter.features.has(feature));
 	const device = await adapter.requestDevice({
-		requiredFeatures: [...FEATURES, ...optional],
+		requiredFeatures: [...features, ...optional],
 		requiredLimits: allLimits(adapter),
 	});
-	const { vendor, device: name, description } = adapter.info;
-	const info: GpuInfo = {
-		provider: boundsChecked() ? "webgpu" : "webgpu, bounds unchecked",
-		backend: backendOf(process.platform),
-		vendor,
-		device: name,
-		description,
-		software: false,
-	};
+	const info = infoOf(adapter, boundsChecked() ? "webgpu" : "webgpu, bounds unchecked");
 	const keepAlive = [adapter, device, device.queue];
 	pinned.push(...keepAlive);
-	return { device, info, halfProduct: tensorProduct(TENSOR_TILE), keepAlive };
+	return { device, info, keepAlive };
 }
 
 /**

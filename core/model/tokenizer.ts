@@ -1,6 +1,7 @@
 /** Text → token ids, by a tokenizer.json. Runs in a browser too. */
 import { z } from "zod";
 import { SaeError } from "../errors.ts";
+import { wordEncoder } from "./word-encoder.ts";
 
 export interface TextTokenizer {
 	/** For a stream's metadata: the file, and a hash of its content. */
@@ -44,7 +45,7 @@ export async function makeTokenizer(
 		const { path: field, message } = settings.error.issues[0]!;
 		throw new SaeError(`${settingsFile.path}: ${field.join(".")}: ${message}`);
 	}
-	const { Tokenizer } = await import("@huggingface/tokenizers");
+	const library = await import("@huggingface/tokenizers");
 	const attempt = <T>(work: () => T): T => {
 		try {
 			return work();
@@ -52,10 +53,10 @@ export async function makeTokenizer(
 			throw new SaeError(`${path}: this tokenizer can't be used (${(error as Error).message})`);
 		}
 	};
-	const tokenizer = attempt(() => new Tokenizer(content as object, settingsFile.content as object));
-	keepWords(tokenizer);
+	const tokenizer = attempt(() => new library.Tokenizer(content as object, settingsFile.content as object));
 	const encode = (text: string, special: boolean) =>
 		attempt(() => tokenizer.encode(text, { add_special_tokens: special }).ids);
+	const encodeWords = attempt(() => wordEncoder(library, tokenizer));
 	const idOf = (token: z.infer<typeof AddedToken> | null | undefined) => {
 		const text = typeof token === "string" ? token : token?.content;
 		return text === undefined ? undefined : tokenizer.token_to_id(text);
@@ -66,32 +67,12 @@ export async function makeTokenizer(
 	const special = [...tokenizer.get_added_tokens_decoder()].filter(([, token]) => token.special);
 	return {
 		identity,
-		encode: (text) => Uint32Array.from(encode(text, false)),
+		encode: (text) =>
+			encodeWords ? attempt(() => encodeWords(text)) : Uint32Array.from(encode(text, false)),
 		decode: (ids) => attempt(() => tokenizer.decode([...ids], { skip_special_tokens: false })),
 		bos,
 		eos: idOf(settings.data.eos_token),
 		addsBos: bos !== undefined && (settings.data.add_bos_token === true || encode("a", true)[0] === bos),
 		special: new Set(special.map(([id]) => id)),
-	};
-}
-
-/** Words whose ids are kept, about 100 bytes each. */
-const KEPT_WORDS = 1 << 17;
-
-/**
- * Gives a BPE model a plain cache of words. The library's own moves a word to the end whenever it is found, which takes
- * as long as all else together. Libraries that have no such cache are left as they are.
- */
-function keepWords(tokenizer: object): void {
-	const { model } = tokenizer as { model?: { cache?: unknown } };
-	if (model?.cache === undefined) return;
-	const words = new Map<string, unknown>();
-	model.cache = {
-		get: (word: string) => words.get(word),
-		put: (word: string, pieces: unknown) => {
-			if (words.size === KEPT_WORDS) words.clear();
-			words.set(word, pieces);
-		},
-		clear: () => words.clear(),
 	};
 }

@@ -28,37 +28,56 @@ export async function* contextsOf(
 	tokenizer: { encode(text: string): Uint32Array },
 	{ length, bos, separator, pack, part }: Packing,
 ): AsyncGenerator<Context> {
-	let tokens: number[] = [];
-	let documents: number[] = [];
-	const add = (token: number, document: number) => {
-		if (tokens.length === 0 && bos !== undefined) {
-			tokens.push(bos);
-			documents.push(document);
-		}
-		tokens.push(token);
-		documents.push(document);
-	};
-	const take = (): Context => {
-		const context = { tokens: Uint32Array.from(tokens), documents: Uint32Array.from(documents) };
-		tokens = [];
-		documents = [];
-		return context;
-	};
+	const packer = new Packer(length, bos);
+	const separators = separator === undefined ? undefined : Uint32Array.of(separator);
 	let document = -1;
 	for await (const text of texts) {
 		document++;
 		if (!isInPart(part, document)) continue;
-		for (const token of tokenizer.encode(text)) {
-			add(token, document);
-			if (tokens.length === length) yield take();
-		}
-		if (separator !== undefined && text !== "") {
-			add(separator, document);
-			if (tokens.length === length) yield take();
-		}
-		if (!pack && tokens.length > 0) yield take();
+		yield* packer.add(tokenizer.encode(text), document);
+		if (separators && text !== "") yield* packer.add(separators, document);
+		if (!pack) yield* packer.end();
 	}
-	if (tokens.length > 0) yield take();
+	yield* packer.end();
+}
+
+/** Fills one context after the other. */
+class Packer {
+	readonly #length: number;
+	readonly #bos: number | undefined;
+	#tokens: Uint32Array;
+	#documents: Uint32Array;
+	#filled = 0;
+
+	constructor(length: number, bos: number | undefined) {
+		this.#length = length;
+		this.#bos = bos;
+		this.#tokens = new Uint32Array(length);
+		this.#documents = new Uint32Array(length);
+	}
+
+	/** The contexts that these tokens make full. */
+	*add(tokens: Uint32Array, document: number): Generator<Context> {
+		for (let at = 0; at < tokens.length; ) {
+			const begin = this.#filled;
+			if (begin === 0 && this.#bos !== undefined) this.#tokens[this.#filled++] = this.#bos;
+			const taken = tokens.subarray(at, at + this.#length - this.#filled);
+			this.#tokens.set(taken, this.#filled);
+			this.#filled += taken.length;
+			this.#documents.fill(document, begin, this.#filled);
+			at += taken.length;
+			if (this.#filled === this.#length) yield* this.end();
+		}
+	}
+
+	/** The context that was begun. */
+	*end(): Generator<Context> {
+		if (this.#filled === 0) return;
+		const tokens = this.#tokens.slice(0, this.#filled);
+		const documents = this.#documents.slice(0, this.#filled);
+		this.#filled = 0;
+		yield { tokens, documents };
+	}
 }
 
 /** Token ids of one document, of which those that the mask hides were left out. */

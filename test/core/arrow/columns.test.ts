@@ -1,20 +1,23 @@
 import { describe, expect, test } from "bun:test";
 import {
+	type Data,
 	Field,
 	FixedSizeList,
 	Float32,
 	Float64,
 	List,
+	makeData,
 	type RecordBatch,
 	Schema,
 	Struct,
 	Table,
 	Utf8,
+	Utf8View,
 	type Vector,
 	vectorFromArray,
 } from "apache-arrow";
 import { activationsBatch, activationsSchema } from "../../../core/arrow/activations.ts";
-import { sliceBatch } from "../../../core/arrow/batch.ts";
+import { makeBatch, sliceBatch } from "../../../core/arrow/batch.ts";
 import { codesOf, latentsBatch, latentsSchema } from "../../../core/arrow/codes.ts";
 import { columnTypes, tableBatch, tableSchema } from "../../../core/arrow/metrics.ts";
 import { takeRows } from "../../../core/arrow/take.ts";
@@ -204,6 +207,19 @@ describe("takeRows", () => {
 		expect(taken).toEqual([...order].map((row) => plain[row]!));
 	});
 
+	test("views keep pointing at their text, in whichever batch's buffers it lies", () => {
+		const texts = [
+			["short", "one that is longer than twelve", "x"],
+			[],
+			["another long text of batch two", ""],
+		];
+		const schema = new Schema([new Field("text", new Utf8View(), false)]);
+		const batches = texts.map((rows) => makeBatch(schema, rows.length, [viewsOf(rows)]));
+		const taken = takeRows(batches, Uint32Array.of(3, 1, 4, 0, 1));
+		const all = texts.flat();
+		expect([...(taken.getChild("text") as Vector)]).toEqual([all[3], all[1], all[4], all[0], all[1]]);
+	});
+
 	test("structs are refused by name", () => {
 		const item = new Struct([new Field("a", new Float32())]);
 		const batch = batchOf({ x: vectorFromArray([{ a: 1 }, { a: 2 }], item) });
@@ -212,3 +228,26 @@ describe("takeRows", () => {
 		);
 	});
 });
+
+/** Arrow's layout of views: the length, then the text if it has at most 12 bytes, else its beginning, buffer and offset. */
+function viewsOf(rows: readonly string[]): Data {
+	const views = new Uint8Array(16 * rows.length);
+	const long: number[] = [];
+	const view = new DataView(views.buffer);
+	for (const [i, text] of rows.entries()) {
+		const bytes = new TextEncoder().encode(text);
+		view.setInt32(16 * i, bytes.length, true);
+		views.set(bytes.subarray(0, bytes.length > 12 ? 4 : 12), 16 * i + 4);
+		if (bytes.length <= 12) continue;
+		view.setInt32(16 * i + 12, long.length, true);
+		long.push(...bytes);
+	}
+	const variadicBuffers = long.length > 0 ? [Uint8Array.from(long)] : [];
+	return makeData({
+		type: new Utf8View(),
+		length: rows.length,
+		nullCount: 0,
+		views,
+		variadicBuffers,
+	} as never);
+}

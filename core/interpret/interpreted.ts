@@ -8,6 +8,10 @@ import type { Interpretation, Interpreter, LatentToExplain } from "./interpreter
 export const EXPLANATION = "explanation";
 export const SOURCE = "explanation_source";
 
+/** Latents that are asked for at a time, at least where so many follow each other within so many batches. */
+const LATENTS_AHEAD = 128;
+const BATCHES_AHEAD = 64;
+
 /** The latents of a batch that are wanted, each with its row. */
 export function latentsToExplain(
 	batch: RecordBatch,
@@ -38,7 +42,7 @@ export function interpretedStream(
 	{ schema, batches }: RecordStream,
 	interpreter: Interpreter,
 	wanted: (latent: number) => boolean,
-	{ command, done }: { readonly command: string; readonly done: (latents: number) => void },
+	{ command, done }: { readonly command: string; readonly done: () => void },
 ): RecordStream {
 	const added = [
 		new Field(EXPLANATION, new Utf8(), true),
@@ -52,32 +56,55 @@ export function interpretedStream(
 		[...kept.map((i) => schema.fields[i]!), ...added],
 		new Map(schema.metadata).set(META.command, before === undefined ? command : `${before} | ${command}`),
 	);
-	const interpretAll = (batch: RecordBatch) =>
-		Promise.all(
-			latentsToExplain(batch, wanted).map(async ({ row, ...latent }) => {
-				const interpretation = await interpreter.interpret(latent);
-				done(1);
-				return [row, interpretation] as const;
-			}),
-		);
+	const interpretAll = async (latents: ReturnType<typeof latentsToExplain>) => {
+		const said = latents.map(async ({ row, ...latent }) => {
+			const interpretation = await interpreter.interpret(latent);
+			done();
+			return [row, interpretation] as const;
+		});
+		return new Map(await Promise.all(said));
+	};
+	const finish = async ({ batch, found }: Asked): Promise<RecordBatch> => {
+		const said = await found;
+		const columns = added.map(({ name, type }) => {
+			const old = batch.getChild(name);
+			const cells = Array.from({ length: batch.numRows }, (_, row) => {
+				const interpretation = said.get(row);
+				return (interpretation ? cell(interpretation, name) : old?.get(row)) ?? null;
+			});
+			return vectorFromArray(cells, type).data[0]!;
+		});
+		const others = kept.map((i) => batch.data.children[i]!);
+		return makeBatch(wider, batch.numRows, [...others, ...columns], batch.metadata);
+	};
 	return {
 		schema: wider,
 		batches: (async function* () {
+			const asked: Asked[] = [];
+			let latents = 0;
 			for await (const batch of batches) {
-				const found = new Map(await interpretAll(batch));
-				const columns = added.map(({ name, type }) => {
-					const old = batch.getChild(name);
-					const cells = Array.from({ length: batch.numRows }, (_, row) => {
-						const interpretation = found.get(row);
-						return (interpretation ? cell(interpretation, name) : old?.get(row)) ?? null;
-					});
-					return vectorFromArray(cells, type).data[0]!;
-				});
-				const others = kept.map((i) => batch.data.children[i]!);
-				yield makeBatch(wider, batch.numRows, [...others, ...columns], batch.metadata);
+				const wantedOnes = latentsToExplain(batch, wanted);
+				const found = interpretAll(wantedOnes);
+				// A failure is told when its turn comes.
+				found.catch(() => {});
+				asked.push({ batch, latents: wantedOnes.length, found });
+				latents += wantedOnes.length;
+				while (latents > LATENTS_AHEAD || asked.length > BATCHES_AHEAD) {
+					const next = asked.shift()!;
+					latents -= next.latents;
+					yield await finish(next);
+				}
 			}
+			for (const rest of asked) yield await finish(rest);
 		})(),
 	};
+}
+
+/** A batch whose latents are being interpreted. */
+interface Asked {
+	readonly batch: RecordBatch;
+	readonly latents: number;
+	readonly found: Promise<ReadonlyMap<number, Interpretation>>;
 }
 
 function cell({ explanation, source, scores }: Interpretation, name: string): string | number | null {

@@ -31,12 +31,12 @@ export function chatServer(judge: Judge, milliseconds = 0): ChatServer {
 		async fetch(request) {
 			if (new URL(request.url).pathname !== "/v1/chat/completions") return new Response("", { status: 404 });
 			const body = (await request.json()) as { messages: { content: string }[] };
-			requests.push(body);
+			const number = requests.push(body) - 1;
 			headers.push(request.headers);
 			most = Math.max(most, ++now);
 			await Bun.sleep(milliseconds);
 			now--;
-			const answer = judge(questionIn(body.messages.map(({ content }) => content)), requests.length - 1);
+			const answer = judge(questionIn(body.messages.map(({ content }) => content)), number);
 			return answer instanceof Response ? answer : completion(answer);
 		},
 	});

@@ -2,6 +2,7 @@
 import { extname } from "node:path";
 import type { RecordBatch, Schema } from "apache-arrow";
 import { z } from "zod";
+import { unlessAborted } from "../core/abort.ts";
 import { stdoutSink } from "../core/arrow/stdout.ts";
 import { ArrowWriter, type ByteSink } from "../core/arrow/writer.ts";
 import { writeAtomically } from "../core/files/atomic.ts";
@@ -93,12 +94,12 @@ export async function writeOutput(
 	context: Pick<Context, "signal" | "log">,
 ): Promise<void> {
 	const limit = isPreview(stream.schema, options) ? PREVIEW_ROWS : Number.POSITIVE_INFINITY;
-	const aborted = rejectOnAbort(context.signal);
 	await withOutput(stream.schema, options, async (writer) => {
 		let rows = 0;
 		for await (const batch of stream.batches) {
 			const left = limit - rows;
-			await Promise.race([writer.write(batch.numRows > left ? batch.slice(0, left) : batch), aborted]);
+			const shown = batch.numRows > left ? batch.slice(0, left) : batch;
+			await unlessAborted(writer.write(shown), context.signal);
 			rows += batch.numRows;
 			context.signal.throwIfAborted();
 			if (rows > limit) {
@@ -138,12 +139,4 @@ function textWriter(schema: Schema, sink: ByteSink, formatter: RowFormatter): Ou
 		},
 		end: () => flush(""),
 	};
-}
-
-function rejectOnAbort(signal: AbortSignal): Promise<never> {
-	const aborted = new Promise<never>((_, reject) => {
-		signal.addEventListener("abort", () => reject(signal.reason), { once: true });
-	});
-	aborted.catch(() => {});
-	return aborted;
 }

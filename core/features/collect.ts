@@ -1,9 +1,11 @@
 /** A latents stream through a collector, one batch ahead of it. */
 import type { RecordBatch } from "apache-arrow";
+import { unlessAborted } from "../abort.ts";
 import { codesOf } from "../arrow/codes.ts";
 import type { RecordStream } from "../stream.ts";
 import { type Collected, Collector, type CollectorOptions } from "./collector.ts";
 import { factReader } from "./facts.ts";
+import { garbageLimit } from "./garbage.ts";
 
 /** What the stream does not say itself. */
 export type CollectOptions = Omit<CollectorOptions, "tokens">;
@@ -38,10 +40,12 @@ export async function collectFeatures(
 ): Promise<Collected> {
 	const facts = factReader(stream.schema);
 	const collector = new Collector(collectorOptions(stream, options));
+	const limitGarbage = garbageLimit();
 	for await (const batch of ahead(stream.batches, limit, signal)) {
 		const left = limit - collector.rows;
 		const codes = codesOf(batch);
 		collector.add({ ...codes, rows: Math.min(codes.rows, left) }, facts.read(batch));
+		limitGarbage();
 		seen(collector.rows);
 	}
 	return collector.finish();
@@ -57,10 +61,6 @@ async function* ahead(
 	signal: AbortSignal,
 ): AsyncGenerator<RecordBatch> {
 	const iterator = batches[Symbol.asyncIterator]();
-	const aborted = new Promise<never>((_, reject) => {
-		signal.addEventListener("abort", () => reject(signal.reason), { once: true });
-	});
-	aborted.catch(() => {});
 	const ask = () => {
 		const next = iterator.next();
 		next.catch(() => {});
@@ -70,8 +70,7 @@ async function* ahead(
 	let left = limit;
 	try {
 		while (next) {
-			signal.throwIfAborted();
-			const { done, value } = await Promise.race([next, aborted]);
+			const { done, value } = await unlessAborted(next, signal);
 			if (done) return;
 			left -= value.numRows;
 			next = left > 0 ? ask() : undefined;

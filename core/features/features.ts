@@ -9,6 +9,7 @@ import {
 } from "../arrow/features.ts";
 import { META, type RecordStream } from "../stream.ts";
 import type { Collected } from "./collector.ts";
+import { garbageLimit } from "./garbage.ts";
 import type { KeptExample } from "./kept-examples.ts";
 import type { LatentLogits, TokenValue } from "./logits.ts";
 import type { TokenTexts } from "./pieces.ts";
@@ -45,8 +46,10 @@ export function featuresStream(
 
 async function* batchesOf(schema: Schema, parts: FeatureParts): AsyncGenerator<RecordBatch> {
 	const { d_sae } = parts.collected.records;
+	const limitGarbage = garbageLimit();
 	for (let first = 0; first < d_sae; first += BATCH) {
 		const count = Math.min(BATCH, d_sae - first);
+		limitGarbage();
 		yield featuresBatch(
 			schema,
 			Array.from({ length: count }, (_, i) => featureOf(first + i, parts)),

@@ -3,6 +3,7 @@ import { createHash } from "node:crypto";
 import { mkdir, open, readdir, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import type { RecordBatch, Schema } from "apache-arrow";
+import { unlessAborted } from "../abort.ts";
 import { sliceBatch } from "../arrow/batch.ts";
 import { ArrowWriter } from "../arrow/writer.ts";
 import { SaeError, usageError } from "../errors.ts";
@@ -238,23 +239,19 @@ class Incoming {
 	/** Number of the next row. */
 	row = 0;
 	readonly #batches: AsyncIterator<RecordBatch>;
-	readonly #aborted: Promise<never>;
+	readonly #signal: AbortSignal;
 	#next: RecordBatch | undefined;
 
 	constructor(stream: RecordStream, signal: AbortSignal) {
 		this.#batches = stream.batches[Symbol.asyncIterator]();
-		// A producer may stall for long; an interruption doesn't wait for it.
-		this.#aborted = new Promise((_, reject) => {
-			if (signal.aborted) reject(signal.reason);
-			signal.addEventListener("abort", () => reject(signal.reason), { once: true });
-		});
-		this.#aborted.catch(() => {});
+		this.#signal = signal;
 	}
 
 	/** The rows that come next, of which there is at least one; undefined at the end. */
 	async peek(): Promise<RecordBatch | undefined> {
 		while (!this.#next) {
-			const { value, done } = await Promise.race([this.#batches.next(), this.#aborted]);
+			// A producer may stall for long; an interruption doesn't wait for it.
+			const { value, done } = await unlessAborted(this.#batches.next(), this.#signal);
 			if (done) return undefined;
 			if (value.numRows === 0) continue;
 			this.#next = value;

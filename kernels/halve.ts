@@ -33,10 +33,12 @@ fn half_error(row: u32) -> f32 {
 }
 
 export interface HalveShape {
-	/**
-	 * `inputs` clears what `weights` gather: the largest norms of all rows, as their bits. Inputs come first in a step.
-	 */
 	readonly rows: "inputs" | "weights";
+	/**
+	 * Whether inputs clear what weights gather, the largest norms of all rows as their bits, because weights are halved
+	 * anew after them.
+	 */
+	readonly clears?: boolean;
 }
 
 /**
@@ -44,7 +46,7 @@ export interface HalveShape {
  * [rows, half width], inverse of each row's scale, norms of each row and of what halving takes from it, largest norms'
  * bits. One workgroup per row.
  */
-export function halveRows({ rows }: HalveShape): string {
+export function halveRows({ rows, clears = false }: HalveShape): string {
 	return /* wgsl */ `
 ${GROUP_INDEX}
 ${workgroupSum(THREADS)}
@@ -92,7 +94,9 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
 		norm[place.first + row] = vec2f(length, loss);
 		${
 			rows === "inputs"
-				? "if (row == 0u) { atomicStore(&largest[0], 0u); atomicStore(&largest[1], 0u); }"
+				? clears
+					? "if (row == 0u) { atomicStore(&largest[0], 0u); atomicStore(&largest[1], 0u); }"
+					: ""
 				: "atomicMax(&largest[0], bitcast<u32>(length)); atomicMax(&largest[1], bitcast<u32>(loss));"
 		}
 	}

@@ -3,7 +3,7 @@ import type { Gpu } from "../../kernels/gpu.ts";
 import { halfWidth, halveRows } from "../../kernels/halve.ts";
 import type { Layout } from "../../kernels/layout.ts";
 import { encoderProduct, GROUP, type MaximaOf, tileFor, tileGroups } from "../../kernels/matmul.ts";
-import { type Dispatch, dispatch } from "../../kernels/program.ts";
+import { type Dispatch, dispatch, submit } from "../../kernels/program.ts";
 import type { HalfProduct } from "../../kernels/tensor-product.ts";
 import type { ParameterStore } from "./parameters.ts";
 
@@ -42,6 +42,8 @@ export interface EncoderOptions {
 	readonly keep: boolean;
 	/** Operands may be halved, where that is faster: whoever selects computes what it selects again. */
 	readonly reranked: boolean;
+	/** W_enc is there and stays as it is, so that what is made of it once is good for every batch. */
+	readonly fixed?: boolean;
 	/** Make the buffers in between, which belong to the caller. */
 	floats(label: string, count: number): GPUBuffer;
 	constants(...words: number[]): GPUBuffer;
@@ -103,10 +105,10 @@ function wholeProduct(gpu: Gpu, layout: Layout, options: EncoderOptions): Produc
 	};
 }
 
-/** Halves of both operands, made anew for every batch, since weights change from one to the next. */
+/** Halves of both operands; those of weights that change are made anew for every batch, others now. */
 function halve(gpu: Gpu, halfProduct: HalfProduct, layout: Layout, options: EncoderOptions) {
 	const { width, paddedRows, paddedKeys, keyShards } = layout;
-	const { input, parameters, maximaOf, floats, constants } = options;
+	const { input, parameters, maximaOf, fixed = false, floats, constants } = options;
 	const pitch = halfWidth(width);
 	const [scales, norms] = [floats("scales of rows", paddedRows), floats("norms of rows", 2 * paddedRows)];
 	const latentScales = floats("scales of latents", paddedKeys);
@@ -117,24 +119,25 @@ function halve(gpu: Gpu, halfProduct: HalfProduct, layout: Layout, options: Enco
 	const shards = keyShards.map(({ count }) => halves(count));
 	const place = (first: number, rows: number) => constants(first, rows, width / 4, pitch / 4);
 	const { weights } = parameters.W_enc;
-	const before = [
+	const inputRows = dispatch(
+		gpu,
+		"halve rows",
+		halveRows({ rows: "inputs", clears: !fixed }),
+		// A kernel has only the bindings that it uses.
+		[place(0, layout.rows), input, inputHalves, scales, norms, ...(fixed ? [] : [largest])],
+		layout.rows,
+	);
+	const latentRows = keyShards.map(({ start, count }, s) =>
 		dispatch(
 			gpu,
-			"halve rows",
-			halveRows({ rows: "inputs" }),
-			[place(0, layout.rows), input, inputHalves, scales, norms, largest],
-			layout.rows,
+			"halve W_enc",
+			halveRows({ rows: "weights" }),
+			[place(start, count), weights[s]!, shards[s]!, latentScales, latentNorms, largest],
+			count,
 		),
-		...keyShards.map(({ start, count }, s) =>
-			dispatch(
-				gpu,
-				"halve W_enc",
-				halveRows({ rows: "weights" }),
-				[place(start, count), weights[s]!, shards[s]!, latentScales, latentNorms, largest],
-				count,
-			),
-		),
-	];
+	);
+	if (fixed) submit(gpu, latentRows);
+	const before = fixed ? [inputRows] : [inputRows, ...latentRows];
 	const code = halfProduct.code(maximaOf, width);
 	const product: Product = ({ firstRow, rows, shard }, out) => {
 		const { start, count } = keyShards[shard]!;

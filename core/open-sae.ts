@@ -48,7 +48,7 @@ export async function openSae(model: SaeModel, options: OpenSaeOptions = {}): Pr
 		d_in: model.d_in,
 		d_out: runtime.d_out,
 		d_sae: model.d_sae,
-		encode: (data, rows) => runtime.encode(data, rows),
+		encode: (data, rows, taken) => runtime.encode(data, rows, taken),
 		decode: (codes, inputs) => runtime.decode(codes, inputs),
 		close() {
 			runtime.close();

@@ -4,7 +4,7 @@ import { decodeBindings, decodeRows } from "../kernels/decode.ts";
 import type { Gpu } from "../kernels/gpu.ts";
 import { type Layout, planLayout, roundUp, unpadRows } from "../kernels/layout.ts";
 import { prepareRows, type RowFormat, type RowNormalisation, restoreRows } from "../kernels/prepare.ts";
-import { type Dispatch, dispatch, submit } from "../kernels/program.ts";
+import { type Dispatch, dispatch, grid, submit } from "../kernels/program.ts";
 import { packStep, STEP_PARAMS_BYTES } from "../kernels/wgsl.ts";
 import { type InferenceSpec, RELU } from "./architecture.ts";
 import { EXIT, SaeError } from "./errors.ts";
@@ -29,8 +29,13 @@ export interface SaeRuntime {
 	/** Width of reconstructions. */
 	readonly d_out: number;
 	readonly d_sae: number;
-	/** Codes of `rows` rows: float32 values, or float16 as its bits, row-major [rows, d_in]. */
-	encode(data: Float32Array | Uint16Array, rows: number): Promise<Codes>;
+	/**
+	 * Codes of `rows` rows: float32 values, or float16 as its bits, row-major [rows, d_in]. Calls may overlap: the device
+	 * goes on with the next while the last is read back.
+	 *
+	 * @param taken called as soon as `data` is no longer needed.
+	 */
+	encode(data: Float32Array | Uint16Array, rows: number, taken?: () => void): Promise<Codes>;
 	/**
 	 * Reconstructions [codes.rows, d_out]. `inputs`: the rows that the codes are of, as for `encode`; an SAE with a skip
 	 * connection, or that normalises every row by itself, needs them.
@@ -42,6 +47,9 @@ export interface SaeRuntime {
 
 /** Rows that the device works on at a time, unless asked otherwise. */
 const BATCH = { gpu: 8192, software: 1024 };
+
+/** Encoding calls that the device works on at a time: one is computed while the one before it is read back. */
+const IN_FLIGHT = 2;
 
 /**
  * Puts an SAE on the device. Throws SaeError for what can't be run (an input scale that nobody knows, a k that is none)
@@ -82,8 +90,21 @@ interface Encoder {
 	/** Where entries end, at `end`, for selections of any number of codes. */
 	readonly carry: GPUBuffer;
 	readonly end: number;
-	readonly programs: Record<RowFormat, readonly Dispatch[]>;
+	/** By buffer of arrived rows. */
+	readonly prepare: readonly Record<RowFormat, Dispatch>[];
+	readonly encode: readonly Dispatch[];
 	readonly allocated: readonly GPUBuffer[];
+}
+
+/** Where codes from elsewhere are read from, and the programs that read them. */
+interface Decoder {
+	readonly capacity: number;
+	readonly index: GPUBuffer;
+	readonly value: GPUBuffer;
+	readonly span: GPUBuffer;
+	/** By shard: which rows and latents it is about. */
+	readonly parts: readonly GPUBuffer[];
+	readonly decode: readonly Dispatch[];
 }
 
 class GpuSae implements SaeRuntime {
@@ -99,7 +120,8 @@ class GpuSae implements SaeRuntime {
 	readonly #room: number;
 	readonly #parameters: ParameterStore;
 	readonly #step: GPUBuffer;
-	readonly #raw: GPUBuffer;
+	/** Arrived rows, of every call in flight; then those that reconstructions need. */
+	readonly #raw: readonly GPUBuffer[];
 	readonly #out: GPUBuffer;
 	/** What a skip connection adds to reconstructions, from arrived rows of either type. */
 	readonly #skip: Record<RowFormat, readonly Dispatch[]> | undefined;
@@ -110,8 +132,15 @@ class GpuSae implements SaeRuntime {
 	/** Reconstructions into the units of those rows. */
 	readonly #restore: Dispatch | undefined;
 	#encoder: Encoder;
-	/** The last of the calls that wait for each other. */
-	#last: Promise<unknown> = Promise.resolve();
+	#decoder: Decoder | undefined;
+	#calls = 0;
+	/** By buffer of arrived rows: the last call that uses it, until it ends. */
+	readonly #turns: (Promise<unknown> | undefined)[] = [];
+	/** The last of the calls that make more room, one after the other. */
+	#growing: Promise<unknown> = Promise.resolve();
+	/** Most codes per row that a call has had. */
+	#densest = 0;
+	#closed = false;
 
 	constructor(gpu: Gpu, model: SaeModel, spec: InferenceSpec, maxRows: number) {
 		const { d_in, d_out = d_in, d_sae } = model;
@@ -129,7 +158,9 @@ class GpuSae implements SaeRuntime {
 		this.#layout = planLayout({ d_in, d_out, d_sae, keys, rows: maxRows }, gpu.maxBinding);
 		this.#parameters = loadParameters(gpu, this.#layout, model);
 		this.#step = gpu.uniform("step", STEP_PARAMS_BYTES);
-		this.#raw = gpu.buffer("arriving rows", roundUp(maxRows * d_in, 4) * 4);
+		this.#raw = Array.from({ length: needsInputs(model) ? IN_FLIGHT + 1 : IN_FLIGHT }, () =>
+			gpu.buffer("arriving rows", roundUp(maxRows * d_in, 4) * 4),
+		);
 		const { paddedRows, width, outWidth } = this.#layout;
 		const skips = model.tensors.W_skip !== undefined;
 		this.#out = gpu.buffer("reconstructions", (skips ? paddedRows : maxRows) * outWidth * 4);
@@ -189,6 +220,7 @@ class GpuSae implements SaeRuntime {
 			maximaOf: maximaOf(select),
 			keep: false,
 			reranked: reranks({ select, room: this.#room }),
+			fixed: true,
 			floats,
 			constants,
 		});
@@ -226,18 +258,17 @@ class GpuSae implements SaeRuntime {
 			const bindings = [this.#step, part, codes.index, codes.span, z, vectors, codes.value, sums];
 			encode.push(dispatch(gpu, "activate", code, bindings, rows));
 		}
-		const prepare = (format: RowFormat) => this.#prepare(format, x, centre ? xc : undefined);
-		return {
-			...codes,
-			capacity,
-			end: slots,
-			programs: { float32: [prepare("float32"), ...encode], float16: [prepare("float16"), ...encode] },
-			allocated,
-		};
+		const prepare = this.#raw.map((raw) => this.#prepare(raw, x, centre ? xc : undefined));
+		return { ...codes, capacity, end: slots, prepare, encode, allocated };
 	}
 
-	/** Arrived rows into `x`, and without b_dec into `xc`. */
-	#prepare(format: RowFormat, x: GPUBuffer, xc: GPUBuffer | undefined): Dispatch {
+	/** Arrived rows of either type into `x`, and without b_dec into `xc`. */
+	#prepare(raw: GPUBuffer, x: GPUBuffer, xc: GPUBuffer | undefined): Record<RowFormat, Dispatch> {
+		const prepare = (format: RowFormat) => this.#prepareAs(format, raw, x, xc);
+		return { float32: prepare("float32"), float16: prepare("float16") };
+	}
+
+	#prepareAs(format: RowFormat, raw: GPUBuffer, x: GPUBuffer, xc: GPUBuffer | undefined): Dispatch {
 		const { rows, d_in, width } = this.#layout;
 		const centre = xc !== undefined;
 		return dispatch(
@@ -255,7 +286,7 @@ class GpuSae implements SaeRuntime {
 			}),
 			[
 				this.#step,
-				this.#raw,
+				raw,
 				x,
 				...(centre ? [this.#parameters.b_dec.weights, xc] : []),
 				...(this.#restores ? [this.#restores] : []),
@@ -280,73 +311,106 @@ class GpuSae implements SaeRuntime {
 			},
 			(...words) => this.#gpu.constants(...words),
 		);
-		return {
-			float32: [this.#prepare("float32", x, undefined), product],
-			float16: [this.#prepare("float16", x, undefined), product],
-		};
+		const { float32, float16 } = this.#prepare(this.#raw[IN_FLIGHT]!, x, undefined);
+		return { float32: [float32, product], float16: [float16, product] };
 	}
 
-	async encode(data: Float32Array | Uint16Array, rows: number): Promise<Codes> {
+	async encode(data: Float32Array | Uint16Array, rows: number, taken = () => {}): Promise<Codes> {
 		const most = this.#layout.rows;
-		const parts: Codes[] = [];
+		const parts: Promise<Codes>[] = [];
+		let waiting = Math.ceil(rows / most);
+		const uploaded = () => {
+			if (--waiting === 0) taken();
+		};
 		for (let first = 0; first < rows; first += most) {
 			const count = Math.min(most, rows - first);
 			const some = data.subarray(first * this.d_in, (first + count) * this.d_in);
-			parts.push(await this.#inTurn(() => this.#encodeSome(some, count)));
+			parts.push(this.#inTurn((turn) => this.#encodeSome(turn, some, count, uploaded)));
 		}
-		return parts.length === 1 ? parts[0]! : joinCodes(parts);
+		return parts.length === 1 ? parts[0]! : joinCodes(await Promise.all(parts));
 	}
 
-	/**
-	 * Codes of any number are counted, and may be written again into more room, before they can be read: until then no
-	 * other call may bring its rows. All else is submitted at once, and the device keeps it in order.
-	 */
-	#inTurn<T>(work: () => Promise<T>): Promise<T> {
-		if (this.#room > 0) return work();
-		const turn = this.#last.then(work);
-		this.#last = turn.catch(() => {});
-		return turn;
+	/** Calls take turns with the buffers of arrived rows; the first ones begin at once. */
+	#inTurn<T>(work: (turn: number) => Promise<T>): Promise<T> {
+		const turn = this.#calls++ % IN_FLIGHT;
+		const before = this.#turns[turn];
+		const result = before ? before.then(() => work(turn)) : work(turn);
+		const end = () => {
+			if (this.#turns[turn] === over) this.#turns[turn] = undefined;
+		};
+		const over: Promise<void> = result.then(end, end);
+		this.#turns[turn] = over;
+		return result;
 	}
 
 	/** Returns the rows' type. */
-	#upload(data: Float32Array | Uint16Array, rows: number): RowFormat {
-		const gpu = this.#gpu;
-		gpu.check();
-		gpu.write(this.#step, packStep({ rows, input_scale: 1, k: [this.#k] }));
-		gpu.writePadded(this.#raw, data);
+	#upload(turn: number, data: Float32Array | Uint16Array): RowFormat {
+		this.#gpu.upload(this.#raw[turn]!, data);
 		return data instanceof Float32Array ? "float32" : "float16";
 	}
 
-	async #encodeSome(data: Float32Array | Uint16Array, rows: number): Promise<Codes> {
-		const gpu = this.#gpu;
-		const format = this.#upload(data, rows);
-		submit(gpu, this.#encoder.programs[format]);
-		let entries = rows * this.#room;
-		if (this.#room === 0) {
-			entries = await this.#written();
-			if (entries > this.#encoder.capacity) {
-				const capacity = Math.min(this.#layout.rows * this.d_sae, Math.ceil(entries * GROWTH));
-				const bigger = await gpu.checked(`${entries} codes of ${rows} rows`, () =>
-					this.#buildEncoder(capacity),
-				);
-				for (const buffer of this.#encoder.allocated) buffer.destroy();
-				this.#encoder = bigger;
-				submit(gpu, this.#encoder.programs[format]);
-			}
-		}
-		const { index, value, span } = this.#encoder;
-		const [spans, indices, values] = await Promise.all([
-			gpu.read(span, 0, rows * 8).then((bytes) => new Uint32Array(bytes)),
-			gpu.read(index, 0, entries * 4).then((bytes) => new Uint32Array(bytes)),
-			gpu.read(value, 0, entries * 4).then((bytes) => new Float32Array(bytes)),
-		]);
-		return packCodes(rows, spans, indices, values);
+	/** What follows is about so many rows. */
+	#begin(rows: number): void {
+		if (this.#closed) throw new SaeError("the SAE was closed while it was in use");
+		this.#gpu.check();
+		this.#gpu.write(this.#step, packStep({ rows, input_scale: 1, k: [this.#k] }));
 	}
 
-	/** Entries that the last program's codes take. */
-	async #written(): Promise<number> {
-		const { carry, end } = this.#encoder;
-		return new Uint32Array(await this.#gpu.read(carry, end * 4, 4))[0]!;
+	async #encodeSome(
+		turn: number,
+		data: Float32Array | Uint16Array,
+		rows: number,
+		uploaded: () => void,
+	): Promise<Codes> {
+		this.#begin(rows);
+		const format = this.#upload(turn, data);
+		uploaded();
+		for (;;) {
+			const found = await this.#run(turn, format, rows);
+			if (typeof found !== "number") return found;
+			await this.#makeRoom(found, rows);
+		}
+	}
+
+	/**
+	 * Encodes the rows that arrived. Codes of any number are read back as many as there may be, for until they are counted
+	 * the device would have nothing to do; of more than that, returns how many there are.
+	 */
+	async #run(turn: number, format: RowFormat, rows: number): Promise<Codes | number> {
+		this.#begin(rows);
+		const { capacity, index, value, span, carry, end, prepare, encode } = this.#encoder;
+		const likely = this.#densest === 0 ? capacity : Math.ceil(this.#densest * rows * GROWTH);
+		const room = this.#room > 0 ? rows * this.#room : Math.min(capacity, likely);
+		submit(this.#gpu, [prepare[turn]![format], ...encode]);
+		const parts = [
+			{ buffer: carry, byteOffset: end * 4, bytes: 4 },
+			{ buffer: span, bytes: rows * 8 },
+			{ buffer: index, bytes: room * 4 },
+			{ buffer: value, bytes: room * 4 },
+		];
+		return this.#gpu.readParts(parts, ([entries, spans, indices, values]) => {
+			// Where every row has its own room, nothing is counted.
+			const needed = entries![0]!;
+			if (needed > room) return needed;
+			this.#densest = Math.max(this.#densest, needed / rows);
+			return packCodes(rows, spans!, indices!, values!);
+		});
+	}
+
+	/** Makes room for so many codes of `rows` rows. */
+	#makeRoom(entries: number, rows: number): Promise<void> {
+		this.#densest = Math.max(this.#densest, entries / rows);
+		const grow = async () => {
+			if (entries <= this.#encoder.capacity) return;
+			const capacity = Math.min(this.#layout.rows * this.d_sae, Math.ceil(entries * GROWTH));
+			const what = `${entries} codes of ${rows} rows`;
+			const bigger = await this.#gpu.checked(what, () => this.#buildEncoder(capacity));
+			for (const buffer of this.#encoder.allocated) buffer.destroy();
+			this.#encoder = bigger;
+		};
+		const grown = this.#growing.then(grow, grow);
+		this.#growing = grown;
+		return grown;
 	}
 
 	async decode(codes: Codes, inputs?: Float32Array | Uint16Array): Promise<Float32Array> {
@@ -363,38 +427,70 @@ class GpuSae implements SaeRuntime {
 		for (let first = 0; first < codes.rows; first += most) {
 			const count = Math.min(most, codes.rows - first);
 			const rows = inputs?.subarray(first * this.d_in, (first + count) * this.d_in);
-			const decoded = this.#inTurn(() => this.#decodeSome(codes, first, count, rows));
-			out.set(await decoded, first * this.d_out);
+			const decoded = out.subarray(first * this.d_out, (first + count) * this.d_out);
+			await this.#decodeSome(codes, first, count, rows, decoded);
 		}
 		return out;
 	}
 
+	/** Reconstructions of some rows into `out`. */
 	async #decodeSome(
-		codes: Codes,
+		{ offsets, index, value }: Codes,
 		first: number,
 		rows: number,
 		inputs: Float32Array | Uint16Array | undefined,
-	): Promise<Float32Array> {
+		out: Float32Array,
+	): Promise<void> {
 		const gpu = this.#gpu;
+		this.#begin(rows);
 		const { outWidth: width, shards } = this.#layout;
-		const begin = codes.offsets[first]!;
-		const end = codes.offsets[first + rows]!;
-		const span = new Uint32Array(rows * 2);
+		const [begin, end] = [offsets[first]!, offsets[first + rows]!];
+		// Codes from elsewhere can be denser than k.
+		const decoder = this.#decoderOf(end - begin);
+		const spans = new Uint32Array(rows * 2);
 		for (let row = 0; row < rows; row++) {
-			span[2 * row] = codes.offsets[first + row]! - begin;
-			span[2 * row + 1] = codes.offsets[first + row + 1]! - begin;
+			spans[2 * row] = offsets[first + row]! - begin;
+			spans[2 * row + 1] = offsets[first + row + 1]! - begin;
 		}
-		// Codes from elsewhere can be denser than k, so they get buffers of their own size.
-		const buffers = {
-			index: gpu.buffer("code indices", (end - begin) * 4),
-			value: gpu.buffer("code values", (end - begin) * 4),
-			span: gpu.buffer("code spans", span.byteLength),
+		gpu.writePadded(decoder.index, index.subarray(begin, end));
+		gpu.writePadded(decoder.value, value.subarray(begin, end));
+		gpu.write(decoder.span, spans);
+		for (const [s, { start, count }] of shards.entries()) {
+			gpu.write(decoder.parts[s]!, Uint32Array.of(rows, 0, start, start + count));
+		}
+		const before: Dispatch[] = [];
+		const after: Dispatch[] = [];
+		if (inputs && needsInputs(this.#model)) {
+			const format = this.#upload(IN_FLIGHT, inputs);
+			if (this.#skip) after.push(...this.#skip[format]);
+			if (this.#restore) {
+				// Preparing rows leaves their statistics; what else it writes is written anew before it is read.
+				before.push(this.#encoder.prepare[IN_FLIGHT]![format]);
+				after.push(this.#restore);
+			}
+		}
+		const decode = decoder.decode.map((shard) => ({ ...shard, groups: grid(rows) }));
+		submit(gpu, [...before, ...decode, ...after]);
+		await gpu.readParts([{ buffer: this.#out, bytes: rows * width * 4 }], ([words]) => {
+			const { buffer, byteOffset, length } = words!;
+			out.set(unpadRows(new Float32Array(buffer, byteOffset, length), this.d_out, width, rows));
+		});
+	}
+
+	/** One with room for so many codes: the last one, unless it has not. */
+	#decoderOf(entries: number): Decoder {
+		if (this.#decoder && this.#decoder.capacity >= entries) return this.#decoder;
+		this.#closeDecoder();
+		const gpu = this.#gpu;
+		const { outWidth: width, shards, rows } = this.#layout;
+		const capacity = Math.ceil(entries * GROWTH);
+		const codes = {
+			index: gpu.buffer("code indices", capacity * 4),
+			value: gpu.buffer("code values", capacity * 4),
+			span: gpu.buffer("code spans", rows * 8),
 		};
-		gpu.writePadded(buffers.index, codes.index.subarray(begin, end));
-		gpu.writePadded(buffers.value, codes.value.subarray(begin, end));
-		gpu.write(buffers.span, span);
-		const uniforms: GPUBuffer[] = [];
-		const dispatches = shards.map(({ start, count }, s) => {
+		const parts = shards.map(() => gpu.constants(0, 0, 0, 0, 0));
+		const decode = shards.map((_, s) => {
 			const shape = {
 				width,
 				threads: gpu.rowThreads(width),
@@ -402,41 +498,32 @@ class GpuSae implements SaeRuntime {
 				last: false,
 				deadOnly: false,
 			} as const;
-			const part = gpu.constants(rows, 0, start, start + count, 0);
-			uniforms.push(part);
-			return dispatch(
-				gpu,
-				"decode",
-				decodeRows(shape),
-				[
-					part,
-					this.#parameters.W_dec.weights[s]!,
-					buffers.index,
-					buffers.value,
-					buffers.span,
-					this.#out,
-					...decodeBindings(shape).map(() => this.#parameters.b_dec.weights),
-				],
-				rows,
-			);
+			const bindings = [
+				parts[s]!,
+				this.#parameters.W_dec.weights[s]!,
+				codes.index,
+				codes.value,
+				codes.span,
+				this.#out,
+				...decodeBindings(shape).map(() => this.#parameters.b_dec.weights),
+			];
+			return dispatch(gpu, "decode", decodeRows(shape), bindings, rows);
 		});
-		const format = inputs && needsInputs(this.#model) ? this.#upload(inputs, rows) : undefined;
-		const before: Dispatch[] = [];
-		const after: Dispatch[] = [];
-		if (format && this.#skip) after.push(...this.#skip[format]);
-		if (format && this.#restore) {
-			// Preparing rows leaves their statistics; what else it writes is written anew before it is read.
-			before.push(this.#encoder.programs[format][0]!);
-			after.push(this.#restore);
-		}
-		submit(gpu, [...before, ...dispatches, ...after]);
-		const bytes = await gpu.read(this.#out, 0, rows * width * 4);
-		for (const buffer of [...Object.values(buffers), ...uniforms]) buffer.destroy();
-		return unpadRows(new Float32Array(bytes), this.d_out, width, rows);
+		this.#decoder = { ...codes, capacity, parts, decode };
+		return this.#decoder;
+	}
+
+	/** What it was asked for before is done all the same. */
+	#closeDecoder(): void {
+		if (!this.#decoder) return;
+		const { index, value, span, parts } = this.#decoder;
+		for (const buffer of [index, value, span, ...parts]) buffer.destroy();
 	}
 
 	close(): void {
-		for (const buffer of [...this.#encoder.allocated, this.#raw, this.#out]) buffer.destroy();
+		this.#closed = true;
+		for (const buffer of [...this.#encoder.allocated, ...this.#raw, this.#out]) buffer.destroy();
+		this.#closeDecoder();
 		this.#skipInput?.destroy();
 		this.#restores?.destroy();
 		this.#parameters.close();
@@ -469,17 +556,30 @@ function loadParameters(gpu: Gpu, layout: Layout, { tensors }: SaeModel): Parame
 	return parameters;
 }
 
-/** Codes of rows that each have room of their own: the room that a row left over goes. */
-function packCodes(rows: number, spans: Uint32Array, indices: Uint32Array, values: Float32Array): Codes {
+/**
+ * A copy of codes whose rows each have room of their own, one row's behind the other's, without what a row left over.
+ * `bits`: of their values.
+ */
+function packCodes(rows: number, spans: Uint32Array, indices: Uint32Array, bits: Uint32Array): Codes {
 	const offsets = new Uint32Array(rows + 1);
 	for (let row = 0; row < rows; row++) {
 		offsets[row + 1] = offsets[row]! + spans[2 * row + 1]! - spans[2 * row]!;
 	}
-	const index = new Uint32Array(offsets[rows]!);
-	const value = new Float32Array(offsets[rows]!);
+	const entries = offsets[rows]!;
+	const values = new Float32Array(bits.buffer, bits.byteOffset, bits.length);
+	// Most often all rows are full.
+	if (entries === (spans[2 * rows - 1] ?? 0)) {
+		return { rows, offsets, index: indices.slice(0, entries), value: values.slice(0, entries) };
+	}
+	const index = new Uint32Array(entries);
+	const value = new Float32Array(entries);
 	for (let row = 0; row < rows; row++) {
-		index.set(indices.subarray(spans[2 * row]!, spans[2 * row + 1]!), offsets[row]!);
-		value.set(values.subarray(spans[2 * row]!, spans[2 * row + 1]!), offsets[row]!);
+		const gap = spans[2 * row]! - offsets[row]!;
+		const end = offsets[row + 1]!;
+		for (let at = offsets[row]!; at < end; at++) {
+			index[at] = indices[at + gap]!;
+			value[at] = values[at + gap]!;
+		}
 	}
 	return { rows, offsets, index, value };
 }

@@ -51,7 +51,19 @@ const SOFTWARE_THREADS = 8;
 const STORAGE = 0x80 | 0x08 | 0x04; // STORAGE | COPY_DST | COPY_SRC
 const UNIFORM = 0x40 | 0x08; // UNIFORM | COPY_DST
 const STAGING = 0x01 | 0x08; // MAP_READ | COPY_DST
+const ARRIVING = 0x02 | 0x04; // MAP_WRITE | COPY_SRC
 const MAP_MODE_READ = 1;
+const MAP_MODE_WRITE = 2;
+
+/** Larger staging buffers are rare (checkpoints) and not worth keeping; a batch's reconstructions take less. */
+const MOST_KEPT = 2 ** 26;
+
+/** Bytes of a buffer: a multiple of four from `byteOffset`, by default 0. */
+export interface BufferPart {
+	readonly buffer: GPUBuffer;
+	readonly byteOffset?: number;
+	readonly bytes: number;
+}
 
 /** A device that is open, with its queue, its pipelines and its failures. */
 export class Gpu {
@@ -64,6 +76,8 @@ export class Gpu {
 	readonly #keepAlive: readonly unknown[];
 	readonly #pipelines = new Map<string, GPUComputePipeline>();
 	readonly #staging = new Map<number, GPUBuffer[]>();
+	/** Mapped, by size. */
+	readonly #arriving = new Map<number, GPUBuffer[]>();
 	#failure: GpuError | undefined;
 	#closed = false;
 
@@ -132,6 +146,34 @@ export class Gpu {
 		this.write(buffer, even);
 	}
 
+	/**
+	 * As {@link writePadded}, to the beginning of a buffer, for what comes again and again: through memory that is kept,
+	 * where each large write of the queue's own asks the driver for new one. Software devices are written to directly.
+	 */
+	upload(buffer: GPUBuffer, data: Float32Array | Uint32Array | Uint16Array): void {
+		const { byteLength: bytes } = data;
+		if (this.info.software || bytes === 0 || bytes % 4 > 0 || bytes > MOST_KEPT) {
+			this.writePadded(buffer, data);
+			return;
+		}
+		const size = stagingSize(bytes);
+		const pool = this.#arriving.get(size) ?? [];
+		this.#arriving.set(size, pool);
+		const staging =
+			pool.pop() ??
+			this.device.createBuffer({ label: "arriving", size, usage: ARRIVING, mappedAtCreation: true });
+		new Uint8Array(staging.getMappedRange()).set(new Uint8Array(data.buffer, data.byteOffset, bytes));
+		staging.unmap();
+		const encoder = this.device.createCommandEncoder();
+		encoder.copyBufferToBuffer(staging, 0, buffer, 0, bytes);
+		this.device.queue.submit([encoder.finish()]);
+		// Failures of the device are reported by themselves.
+		staging.mapAsync(MAP_MODE_WRITE).then(
+			() => pool.push(staging),
+			() => {},
+		);
+	}
+
 	/** A compute pipeline for WGSL with the entry point `main`; the same text gives the same pipeline. */
 	pipeline(label: string, code: string): GPUComputePipeline {
 		let pipeline = this.#pipelines.get(code);
@@ -161,14 +203,32 @@ export class Gpu {
 	}
 
 	/** Reads bytes back, after everything submitted before. */
-	async read(buffer: GPUBuffer, byteOffset: number, bytes: number): Promise<ArrayBuffer> {
+	read(buffer: GPUBuffer, byteOffset: number, bytes: number): Promise<ArrayBuffer> {
+		return this.readParts([{ buffer, byteOffset, bytes }], ([words]) => words!.slice().buffer);
+	}
+
+	/**
+	 * As {@link read}, of several places at once, whose bytes come in whole words. What `take` is given is the device's own
+	 * memory, which is gone when it returns.
+	 */
+	async readParts<T>(
+		parts: readonly BufferPart[],
+		take: (words: readonly Uint32Array<ArrayBuffer>[]) => T,
+	): Promise<T> {
 		this.check();
-		const size = Math.max(256, 2 ** Math.ceil(Math.log2(bytes)));
+		const bytes = parts.reduce((sum, part) => sum + part.bytes, 0);
+		const size = stagingSize(bytes);
 		const pool = this.#staging.get(size) ?? [];
 		this.#staging.set(size, pool);
 		const staging = pool.pop() ?? this.device.createBuffer({ label: "staging", size, usage: STAGING });
 		const encoder = this.device.createCommandEncoder();
-		encoder.copyBufferToBuffer(buffer, byteOffset, staging, 0, bytes);
+		const starts: number[] = [];
+		let end = 0;
+		for (const part of parts) {
+			encoder.copyBufferToBuffer(part.buffer, part.byteOffset ?? 0, staging, end, part.bytes);
+			starts.push(end);
+			end += part.bytes;
+		}
 		this.device.queue.submit([encoder.finish()]);
 		try {
 			await staging.mapAsync(MAP_MODE_READ, 0, bytes);
@@ -176,13 +236,15 @@ export class Gpu {
 			this.check();
 			throw new GpuError(`reading back from the GPU failed: ${oneLine(String(error))}`);
 		}
-		const copy = staging.getMappedRange(0, bytes).slice(0);
-		staging.unmap();
-		// Big staging buffers are rare (checkpoints) and not worth keeping.
-		if (size <= 2 ** 24) pool.push(staging);
-		else staging.destroy();
-		this.check();
-		return copy;
+		try {
+			const mapped = staging.getMappedRange(0, bytes);
+			return take(parts.map((part, i) => new Uint32Array(mapped, starts[i], part.bytes / 4)));
+		} finally {
+			staging.unmap();
+			if (size <= MOST_KEPT) pool.push(staging);
+			else staging.destroy();
+			this.check();
+		}
 	}
 
 	/**
@@ -206,6 +268,11 @@ export class Gpu {
 		void this.#keepAlive;
 		this.device.destroy();
 	}
+}
+
+/** Few sizes, so that buffers fit again. */
+function stagingSize(bytes: number): number {
+	return Math.max(256, 2 ** Math.ceil(Math.log2(bytes)));
 }
 
 function mebibytes(bytes: number): string {

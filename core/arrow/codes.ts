@@ -91,9 +91,11 @@ export function codesOf(batch: RecordBatch): Codes {
 	const offsets = latents.valueOffsets as Int32Array;
 	const start = offsets[0] ?? 0;
 	const end = offsets[latents.length] ?? start;
+	const own = new Uint32Array(latents.length + 1);
+	for (let row = 1; row < own.length; row++) own[row] = offsets[row]! - start;
 	return {
 		rows: latents.length,
-		offsets: Uint32Array.from({ length: latents.length + 1 }, (_, row) => offsets[row]! - start),
+		offsets: own,
 		index: indices.values.subarray(start, end),
 		value: values.values.subarray(start, end),
 	};

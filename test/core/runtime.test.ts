@@ -5,6 +5,7 @@ import { FIRST_ROOM } from "../../core/gpu/select.ts";
 import { openRuntime } from "../../core/runtime.ts";
 import type { Codes, SaeModel } from "../../core/sae.ts";
 import { Gpu } from "../../kernels/gpu.ts";
+import { PLAIN_HALF_PRODUCT } from "../kernels/half-product.ts";
 import { randomStream, randomTensor, randomTopK, withSkip } from "../reference/models.ts";
 import { decode, encodeTopK } from "../reference/topk.ts";
 
@@ -91,6 +92,49 @@ describe("encode and decode", () => {
 		const codes = await Promise.all(parts.map((part) => runtime.encode(part, 8)));
 		for (const [i, part] of parts.entries()) expectCodes(codes[i]!, encodeTopK(sparse, part, 8, 900));
 		expect(codes[1]!.index.length).toBeGreaterThan(8 * FIRST_ROOM);
+		runtime.close();
+	});
+
+	test.each([
+		["k codes", { select: { kind: "topk", k: 4 } }, 4],
+		["any number of codes", { select: { kind: "all" } }, 130],
+	] as const)("rows may change once they are taken, with %s each", async (_, chosen, k) => {
+		const model = randomTopK(17, 130, 4);
+		const x = rowsFor(model, 40);
+		const runtime = await openRuntime(gpu, model, chosen, 4);
+		const calls: Promise<Codes>[] = [];
+		// More calls than the device has in flight, some of them in parts.
+		for (const [from, to] of [
+			[0, 4],
+			[4, 13],
+			[13, 14],
+			[14, 40],
+		] as const) {
+			const rows = x.slice(from * 17, to * 17);
+			const { promise, resolve } = Promise.withResolvers<void>();
+			calls.push(runtime.encode(rows, to - from, resolve));
+			await promise;
+			rows.fill(99);
+		}
+		const codes = await Promise.all(calls);
+		expect(codes.map(({ rows }) => rows)).toEqual([4, 9, 1, 26]);
+		let row = 0;
+		for (const some of codes) {
+			const own = x.subarray(row * 17, (row + some.rows) * 17);
+			expectCodes(some, encodeTopK(model, own, some.rows, k));
+			row += some.rows;
+		}
+		runtime.close();
+		await expect(runtime.encode(x, 1)).rejects.toThrow("closed while it was in use");
+	});
+
+	test("on tensor cores, where W_enc is halved once for all batches", async () => {
+		const { device, info } = gpu;
+		const halving = new Gpu({ device, info, halfProduct: PLAIN_HALF_PRODUCT, keepAlive: [] });
+		const model = randomTopK(17, 130, 4);
+		const x = rowsFor(model, 30);
+		const runtime = await openRuntime(halving, model, spec(4), 9);
+		for (let i = 0; i < 2; i++) expectCodes(await runtime.encode(x, 30), encodeTopK(model, x, 30, 4));
 		runtime.close();
 	});
 

@@ -41,6 +41,25 @@ describe("buffers", () => {
 		expect(new Uint16Array(await gpu.read(buffer, 0, 8))).toEqual(new Uint16Array([1, 2, 3, 0]));
 	});
 
+	test("uploads come in order, each as it was when it was asked for, of any size", async () => {
+		const hardware = new Gpu({ device: gpu.device, info: { ...gpu.info, software: false }, keepAlive: [] });
+		const buffer = gpu.buffer("test", 400);
+		const rows = new Float32Array(100);
+		const reads: Promise<ArrayBuffer>[] = [];
+		const expected: number[][] = [];
+		for (let i = 0; i < 12; i++) {
+			const some = rows.subarray(0, 10 * (1 + (i % 9))).fill(i);
+			hardware.upload(buffer, some);
+			reads.push(hardware.read(buffer, 0, some.byteLength));
+			expected.push(Array.from(some));
+			// From here on, memory comes back.
+			if (i > 5) await reads.at(-1);
+		}
+		expect((await Promise.all(reads)).map((bytes) => Array.from(new Float32Array(bytes)))).toEqual(expected);
+		hardware.upload(buffer, new Uint16Array([1, 2, 3]));
+		expect(new Uint16Array(await gpu.read(buffer, 0, 8))).toEqual(new Uint16Array([1, 2, 3, 0]));
+	});
+
 	test("over the limit are refused with their name and size", () => {
 		expect(() => limited().buffer("codes", LIMIT + 1)).toThrow(
 			new GpuError("codes needs 1 MiB in one buffer, this device allows 1 MiB: use a smaller batch"),

@@ -63,6 +63,7 @@ import {
 	spliceHooks,
 	textOptions,
 } from "./model/index.ts";
+import { overlapped } from "./overlap.ts";
 import { partMetadata, partOf, partOption, rowsOfPart } from "./part.ts";
 import { CounterRng } from "./random.ts";
 import { readRows } from "./rows.ts";
@@ -116,6 +117,7 @@ export const core = {
 	writeArrowFile,
 	readRows,
 	saeReader,
+	overlapped,
 	openFile,
 	cachePath,
 	expandPaths,

@@ -5,6 +5,7 @@ import { makeBatch } from "./arrow/batch.ts";
 import { codesOf, latentsBatch, latentsSchema } from "./arrow/codes.ts";
 import { isSaeError, SaeError } from "./errors.ts";
 import { firstNonFinite } from "./finite.ts";
+import { overlapped } from "./overlap.ts";
 import type { SaeRuntime } from "./runtime.ts";
 import { type Codes, needsInputs, type SaeModel } from "./sae.ts";
 import { layerScales, type SaeReader, type SaeShape, saeReader, scaled } from "./sae-rows.ts";
@@ -42,19 +43,20 @@ export function encodeStream(
 	const others = stream.schema.fields.filter(({ name }) => kept(name));
 	refuseColumn(others, "latents", "drop it first");
 	const schema = latentsSchema(others, provenance(stream.schema, others, options.command));
-	return { schema, batches: encodeBatches(stream.batches, schema, reader, encoder) };
+	const encode = async (batch: RecordBatch, taken?: () => void) => {
+		const { inputs, rows } = reader.read(batch);
+		return latentsBatch(schema, await encoder.encode(inputs, rows, taken), batch);
+	};
+	const keeps = others.some(({ name }) => reader.inputs.includes(name));
+	return { schema, batches: keeps ? oneByOne(stream.batches, encode) : overlapped(stream.batches, encode) };
 }
 
-async function* encodeBatches(
+/** For rows that go on as they are: whoever made them may use their memory again once the next ones are asked for. */
+async function* oneByOne(
 	batches: AsyncIterable<RecordBatch>,
-	schema: Schema,
-	reader: SaeReader,
-	encoder: Encoder,
+	work: (batch: RecordBatch) => Promise<RecordBatch>,
 ): AsyncGenerator<RecordBatch> {
-	for await (const batch of batches) {
-		const { inputs, rows } = reader.read(batch);
-		yield latentsBatch(schema, await encoder.encode(inputs, rows), batch);
-	}
+	for await (const batch of batches) yield await work(batch);
 }
 
 export interface DecodeOptions {
@@ -106,7 +108,7 @@ function inputsOf(schema: Schema, sae: Sae): SaeReader {
 	}
 }
 
-async function* decodeBatches(
+function decodeBatches(
 	batches: AsyncIterable<RecordBatch>,
 	schema: Schema,
 	sae: Sae,
@@ -116,20 +118,23 @@ async function* decodeBatches(
 	const { d_in, d_out = d_in, d_sae } = sae;
 	let row = 0;
 	const [field, ...others] = schema.fields as [Field, ...Field[]];
-	for await (const batch of batches) {
+	return overlapped(batches, async (batch, taken) => {
 		const codes = codesOf(batch);
 		checkCodes(codes, d_sae);
-		const decoded = await decoder.decode(codes, inputs?.read(batch).inputs);
 		const scales = layerScales(sae, batch, row);
-		const data = scales ? scaled(decoded, scales, (value, scale) => value / scale) : decoded;
 		row += codes.rows;
+		const decoding = decoder.decode(codes, inputs?.read(batch).inputs);
+		// Batches of latents are not used again by who made them.
+		taken();
+		const decoded = await decoding;
+		const data = scales ? scaled(decoded, scales, (value, scale) => value / scale) : decoded;
 		const vectors = vectorData(field, { data, rows: codes.rows, width: d_out, type: "float32" });
 		const passed = others.map(({ name }) => {
 			const index = batch.schema.fields.findIndex((candidate) => candidate.name === name);
 			return batch.data.children[index]!;
 		});
-		yield makeBatch(schema, codes.rows, [vectors, ...passed], new Map(batch.metadata));
-	}
+		return makeBatch(schema, codes.rows, [vectors, ...passed], new Map(batch.metadata));
+	});
 }
 
 export function checkCodes({ index, value }: Codes, d_sae: number): void {

@@ -9,7 +9,7 @@ import {
 	type SaeModel,
 } from "saeflow";
 import type { z } from "zod";
-import { targetOption } from "./evaluation/encoded.ts";
+import { firstRows, targetOption } from "./evaluation/encoded.ts";
 import { writeCore } from "./evaluation/saebench-core.ts";
 import { Activity } from "./reconstruction/activity.ts";
 import { Fidelity } from "./reconstruction/fidelity.ts";
@@ -75,19 +75,21 @@ async function evaluate(
 	const layered = core.isNumberColumn(schema, core.LAYER_COLUMN);
 	const runtime = await context.openSae(model, { k: options.k });
 	try {
-		const limit = options.limit ?? Number.POSITIVE_INFINITY;
-		for await (const arrived of stream.batches) {
-			context.signal.throwIfAborted();
-			const batch = core.sliceBatch(arrived, 0, Math.min(arrived.numRows, limit - activity.rows));
+		const rowsToRead = firstRows(core, stream, options.limit ?? Number.POSITIVE_INFINITY);
+		const batches = core.overlapped(rowsToRead, async (batch, taken) => {
+			// Streams that come to evaluators are of new memory for every batch.
+			taken();
 			const { inputs, rows, targets, restored } = reader.read(batch);
 			const codes = await runtime.encode(inputs, rows);
 			const y = restored(await runtime.decode(codes, inputs));
-			const evaluated = { x: targets(), y, codes };
-			fidelity.add(evaluated.x, y);
-			activity.add(codes);
+			return { batch, evaluated: { x: targets(), y, codes } };
+		});
+		for await (const { batch, evaluated } of batches) {
+			context.signal.throwIfAborted();
+			fidelity.add(evaluated.x, evaluated.y);
+			activity.add(evaluated.codes);
 			columns.add(reader.targetWidths, evaluated);
 			if (layered) layers.add(core.numberColumn(batch, core.LAYER_COLUMN), evaluated);
-			if (activity.rows >= limit) break;
 		}
 	} finally {
 		runtime.close();

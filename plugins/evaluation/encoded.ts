@@ -42,8 +42,24 @@ export interface EncodedBatch {
 	decode(codes?: Codes): Promise<Float32Array>;
 }
 
+/** The batches that have rows, up to the first `limit` rows. */
+export async function* firstRows(
+	{ sliceBatch }: Core,
+	{ batches }: RecordStream,
+	limit: number,
+): AsyncGenerator<RecordBatch> {
+	let left = limit;
+	for await (const batch of batches) {
+		if (batch.numRows === 0) continue;
+		const rows = Math.min(batch.numRows, left);
+		yield sliceBatch(batch, 0, rows);
+		left -= rows;
+		if (left === 0) return;
+	}
+}
+
 /**
- * Encodes the first `limit` rows of a stream, batch by batch.
+ * Encodes the first `limit` rows of a stream, batch by batch, one ahead of whoever looks at them.
  *
  * @throws SaeError for a stream without rows, or with columns that the SAE can't take.
  */
@@ -57,24 +73,20 @@ export async function* encoded(
 	const reader = core.saeReader(stream.schema, model, { columns: column, targets: target });
 	const runtime = await openSae(model, { k });
 	let seen = 0;
+	const batches = core.overlapped(firstRows(core, stream, limit), async (batch, taken) => {
+		// Streams that come to evaluators are of new memory for every batch.
+		taken();
+		const { inputs, rows, targets, restored } = reader.read(batch);
+		const codes = await runtime.encode(inputs, rows);
+		const decode = async (own = codes) => restored(await runtime.decode(own, inputs));
+		return { batch, rows, codes, inputs: core.widened(inputs), targets, decode };
+	});
 	try {
-		for await (const arrived of stream.batches) {
+		for await (const batch of batches) {
 			signal.throwIfAborted();
-			if (arrived.numRows === 0) continue;
-			const batch = core.sliceBatch(arrived, 0, Math.min(arrived.numRows, limit - seen));
-			const { inputs, rows, targets, restored } = reader.read(batch);
-			const codes = await runtime.encode(inputs, rows);
-			yield {
-				batch,
-				rows,
-				codes,
-				inputs: core.widened(inputs),
-				targets,
-				decode: async (own = codes) => restored(await runtime.decode(own, inputs)),
-			};
-			seen += rows;
+			yield batch;
+			seen += batch.rows;
 			log.progress(`${seen} rows`);
-			if (seen >= limit) break;
 		}
 	} finally {
 		runtime.close();

@@ -3,16 +3,20 @@
  *
  *     bun bench/features.ts [--rows 1000000] [--d-in 768] [--d-sae 32768] [--k 32] [--latents] [--no-stream]
  *
- * With --latents it takes codes that are there already, so that the collector alone is timed, without what makes them;
- * how often latents are active is then spread evenly over three decades. Else rows go through a random TopK SAE on the
- * GPU, one batch ahead of the collector. At the end the features are written to nowhere, unless --no-stream.
+ * With --latents it takes a stream of codes, so that collecting alone is timed, without what makes them; how often
+ * latents are active is then spread evenly over three decades. Else rows go through a random TopK SAE on the GPU, ahead of
+ * the collector, the first million of them also without one. At the end the features are written to nowhere, unless
+ * --no-stream.
+ *
+ * How much garbage there may be depends on the machine's memory: BUN_JSC_forceRAMSize (bytes) stands for a larger one's.
  */
 import { parseArgs } from "node:util";
-import type { RecordBatch } from "apache-arrow";
+import type { FixedSizeList, RecordBatch, Schema } from "apache-arrow";
 import { activationsBatch, activationsSchema } from "../core/arrow/activations.ts";
+import { latentsBatch, latentsSchema } from "../core/arrow/codes.ts";
 import { ArrowWriter } from "../core/arrow/writer.ts";
 import { collectFeatures } from "../core/features/collect.ts";
-import { type Collected, Collector, type CollectorOptions } from "../core/features/collector.ts";
+import type { Collected, CollectorOptions } from "../core/features/collector.ts";
 import { featuresStream } from "../core/features/features.ts";
 import { collectorBytes } from "../core/features/memory.ts";
 import { encodeStream } from "../core/latents.ts";
@@ -23,6 +27,7 @@ import { hashedRows, hashedWeights, number, openDevice } from "./common.ts";
 const BATCH = 8192;
 /** Batches that come again and again, codes with other values. */
 const POOL = 8;
+const FACTS = ["token", "document", "position"] as const;
 
 const { values } = parseArgs({
 	options: {
@@ -51,48 +56,73 @@ const options: CollectorOptions = {
 console.error(
 	`${rows.toLocaleString("en")} rows, d_sae ${d_sae}, k ${k}; statistics take ${(collectorBytes(options) / 2 ** 30).toFixed(2)} GiB`,
 );
-const collected = values.latents ? collectCodes() : await encodeAndCollect();
+const collected = values.latents ? await collectCodes() : await encodeAndCollect();
 if (!values["no-stream"]) await write(collected);
-// In KiB.
-console.error(`peak memory ${(process.resourceUsage().maxRSS / 2 ** 20).toFixed(2)} GiB`);
+console.error(`peak memory ${peak()}`);
 
-/** Documents of 256 tokens. */
-function facts(first: number, count: number) {
-	const each = (of: (row: number) => number) => Uint32Array.from({ length: count }, (_, i) => of(first + i));
-	return {
-		tokens: each((row) => Math.imul(row, 0x9e3779b1) >>> 17),
-		documents: each((row) => row >> 8),
-		positions: each((row) => row & 255),
+/** Rows from `first` on, of documents of 256 tokens. */
+function activations(schema: Schema, data: Float32Array, first: number): RecordBatch {
+	const width = (schema.fields[0]!.type as FixedSizeList).listSize;
+	const count = data.length / width;
+	const each = (of: (row: number) => number) => {
+		const values = new Uint32Array(count);
+		for (let i = 0; i < count; i++) values[i] = of(first + i);
+		return values;
 	};
-}
-
-function report(what: string, milliseconds: number): void {
-	const rate = (count: number) => Math.round((1000 * count) / milliseconds).toLocaleString("en");
-	console.error(
-		`${what}: ${(milliseconds / 1000).toFixed(1)} s, ${rate(rows)} rows/s, ${rate(rows * k)} codes/s, ${((1e6 * milliseconds) / rows / k).toFixed(1)} ns per code`,
+	return activationsBatch(
+		schema,
+		{ data, rows: count, width, type: "float32" },
+		{
+			token: each((row) => Math.imul(row, 0x9e3779b1) >>> 17),
+			document: each((row) => row >> 8),
+			position: each((row) => row & 255),
+		},
 	);
 }
 
-function collectCodes(): Collected {
-	const collector = new Collector(options);
+function report(what: string, milliseconds: number, count = rows): void {
+	const rate = (each: number) => Math.round((1000 * each * count) / milliseconds).toLocaleString("en");
+	console.error(
+		`${what}: ${(milliseconds / 1000).toFixed(1)} s, ${rate(1)} rows/s, ${rate(k)} codes/s, ${((1e6 * milliseconds) / count / k).toFixed(1)} ns per code; memory so far ${peak()}`,
+	);
+}
+
+/** The process's largest resident memory. */
+function peak(): string {
+	// In KiB.
+	return `${(process.resourceUsage().maxRSS / 2 ** 20).toFixed(2)} GiB`;
+}
+
+/** Codes of new values, in new memory for every batch, as they come from a file or a device. */
+async function collectCodes(): Promise<Collected> {
 	const pool = Array.from({ length: POOL }, (_, i) => madeUpCodes(i));
+	const from = activationsSchema({ width: 1, type: "float32", columns: FACTS });
+	const schema = latentsSchema(from.fields.slice(1));
 	let state = 1;
-	let milliseconds = 0;
-	for (let first = 0; first < rows; first += BATCH) {
-		const count = Math.min(BATCH, rows - first);
-		const codes = pool[(first / BATCH) % POOL]!;
-		for (let at = 0; at < codes.value.length; at++) {
-			state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
-			codes.value[at] = 1 / (0.1 + state / 2 ** 32);
+	let making = 0;
+	async function* batches(): AsyncGenerator<RecordBatch> {
+		for (let first = 0; first < rows; first += BATCH) {
+			const began = performance.now();
+			const count = Math.min(BATCH, rows - first);
+			const { offsets, index, value } = pool[(first / BATCH) % POOL]!;
+			for (let at = 0; at < value.length; at++) {
+				state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+				value[at] = 1 / (0.1 + state / 2 ** 32);
+			}
+			const codes = {
+				rows: count,
+				offsets: offsets.slice(0, count + 1),
+				index: index.slice(0, count * k),
+				value: value.slice(0, count * k),
+			};
+			const batch = latentsBatch(schema, codes, activations(from, new Float32Array(count), first));
+			making += performance.now() - began;
+			yield batch;
 		}
-		const given = { ...facts(first, count), alone: false };
-		const began = performance.now();
-		collector.add({ ...codes, rows: count }, given);
-		milliseconds += performance.now() - began;
 	}
 	const began = performance.now();
-	const found = collector.finish();
-	report("collector", milliseconds + performance.now() - began);
+	const found = await collectFeatures({ schema, batches: batches() }, options);
+	report("collecting", performance.now() - began - making);
 	return found;
 }
 
@@ -124,24 +154,22 @@ async function encodeAndCollect(): Promise<Collected> {
 	const schema = activationsSchema({
 		width: d_in,
 		type: "float32",
-		columns: ["token", "document", "position"],
+		columns: FACTS,
 	});
 	const pool = Array.from({ length: POOL }, (_, i) => hashedRows(BATCH, d_in, 10 + i));
-	async function* batches(): AsyncGenerator<RecordBatch> {
-		for (let first = 0; first < rows; first += BATCH) {
-			const count = Math.min(BATCH, rows - first);
-			const { tokens, documents, positions } = facts(first, count);
-			const data = pool[(first / BATCH) % POOL]!.subarray(0, count * d_in);
-			const vectors = { data, rows: count, width: d_in, type: "float32" } as const;
-			yield activationsBatch(schema, vectors, { token: tokens, document: documents, position: positions });
+	async function* batches(most: number): AsyncGenerator<RecordBatch> {
+		for (let first = 0; first < most; first += BATCH) {
+			const count = Math.min(BATCH, most - first);
+			yield activations(schema, pool[(first / BATCH) % POOL]!.subarray(0, count * d_in), first);
 		}
 	}
-	const encoded = () => encodeStream({ schema, batches: batches() }, model, runtime);
+	const encoded = (most: number) => encodeStream({ schema, batches: batches(most) }, model, runtime);
+	const some = Math.min(rows, 1_000_000);
 	let began = performance.now();
-	for await (const _ of encoded().batches);
-	report("encoding alone", performance.now() - began);
+	for await (const _ of encoded(some).batches);
+	report("encoding alone", performance.now() - began, some);
 	began = performance.now();
-	const found = await collectFeatures(encoded(), options);
+	const found = await collectFeatures(encoded(rows), options);
 	report("encoding and collecting", performance.now() - began);
 	runtime.close();
 	gpu.close();

@@ -55,8 +55,8 @@ const ARRIVING = 0x02 | 0x04; // MAP_WRITE | COPY_SRC
 const MAP_MODE_READ = 1;
 const MAP_MODE_WRITE = 2;
 
-/** Larger staging buffers are rare (checkpoints) and not worth keeping; a batch's reconstructions take less. */
-const MOST_KEPT = 2 ** 26;
+/** Larger staging buffers are rare (checkpoints) and not worth keeping; a batch's rows take less. */
+const MOST_KEPT = 2 ** 27;
 
 /** Bytes of a buffer: a multiple of four from `byteOffset`, by default 0. */
 export interface BufferPart {

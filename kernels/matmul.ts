@@ -90,12 +90,12 @@ export function deadProduct(tile: Tile): string {
 	return tiled(tile, DEAD_HEADER);
 }
 
-/** What becomes of a product A · Bᵀ: it is the result, is added to it, or is taken from another array. */
-export type ProductUse = "set" | "add" | "subtract";
+/** What becomes of a product A · Bᵀ: it is the result, with a row added to each, is added to it, or is taken from another array. */
+export type ProductUse = "set" | "bias" | "add" | "subtract";
 
 /**
  * Bindings: uniform { 0, 0, width / 4, stride / 4 }, A [rows, width], B [columns, width], out [rows, stride], and with
- * `subtract` from [rows, stride]. Rows come in whole tiles; columns past the stride are left out.
+ * `bias` a row [stride], with `subtract` from [rows, stride]. Rows come in whole tiles; columns past the stride are left out.
  */
 export function denseProduct(tile: Tile, use: ProductUse): string {
 	return tiled(tile, denseHeader(use));
@@ -151,14 +151,21 @@ struct Place { row: u32, latent: u32, pitch: u32, stride: u32 }
 @group(0) @binding(1) var<storage, read> xc: array<vec4f>;
 @group(0) @binding(2) var<storage, read> w_enc: array<vec4f>;
 @group(0) @binding(3) var<storage, read_write> out: array<vec4f>;
-${use === "subtract" ? "@group(0) @binding(4) var<storage, read> minuend: array<vec4f>;" : ""}
+${use === "subtract" || use === "bias" ? "@group(0) @binding(4) var<storage, read> other: array<vec4f>;" : ""}
 
 fn skipped(first: u32) -> bool { return false; }
 fn store(row: u32, latent: u32, product: vec4f) {
 	let column = latent / 4u;
 	if (column >= place.stride) { return; }
 	let at = row * place.stride + column;
-	out[at] = ${{ set: "product", add: "out[at] + product", subtract: "minuend[at] - product" }[use]};
+	out[at] = ${
+		{
+			set: "product",
+			bias: "product + other[column]",
+			add: "out[at] + product",
+			subtract: "other[at] - product",
+		}[use]
+	};
 }
 `;
 

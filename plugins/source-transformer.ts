@@ -33,6 +33,12 @@ function transformerOptions({ z, textOptions, modelOption, batchTokensOption, pa
 			.default(false)
 			.describe("The model sees special tokens (BOS, EOS, padding), but they give no rows"),
 		dtype: z.enum(["float32", "float16"]).default("float32").describe("Numbers of the stream"),
+		precision: z
+			.enum(["float32", "half"])
+			.default("float32")
+			.describe(
+				"half: what tensor cores multiply is rounded to float16, sums are float32; without tensor cores nothing is",
+			),
 		batch_tokens: batchTokensOption,
 		limit: z.int().min(0).optional().describe("Stop after this many rows"),
 		epochs: z
@@ -90,6 +96,7 @@ async function openModel(core: Core, options: Options, context: Context): Promis
 					layers,
 					head,
 					context: text.length,
+					precision: options.precision,
 					...(options.batch_tokens && { rows: Math.max(options.batch_tokens, text.length) }),
 				}),
 			contexts: text.contexts(),

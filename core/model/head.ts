@@ -176,7 +176,8 @@ export class LogitHead {
 		const known = place.steps.get(firstRow);
 		if (known) return known;
 		const from = { buffer: final.buffer, stride: final.stride, width: final.point.width };
-		const steps = this.#products.steps("logits", this.#matrix, from, place.rows, firstRow);
+		const operand = this.#products.operand(from, firstRow);
+		const steps = [...operand.steps, ...this.#products.steps("logits", this.#matrix, operand, place.rows)];
 		const { logitCap: cap } = this.#spec;
 		if (cap > 0) {
 			const { buffer, stride } = place.rows;

@@ -142,7 +142,10 @@ class GpuAttribution implements LogitAttribution {
 		const [linear, unembed] = matrices.length > 1 ? matrices : [undefined, matrices[0]];
 		this.#into = rows(spec.d_model);
 		this.#from = linear ? rows(point.width) : this.#into;
-		this.#steps = linear ? products.steps("to the residual stream", linear, this.#from, this.#into) : [];
+		const operand = products.operand(this.#from);
+		this.#steps = linear
+			? [...operand.steps, ...products.steps("to the residual stream", linear, operand, this.#into)]
+			: [];
 		this.#head = new LogitHead(gpu, { vocab: spec.vocab, logitCap: 0 }, unembed!, products, CHUNK);
 	}
 

@@ -7,10 +7,11 @@ import { mapGroups, mapRows, type RowMap } from "../../kernels/model/map.ts";
 import { normRows } from "../../kernels/model/norm.ts";
 import { ROTATE_HEADS, rotateGroups } from "../../kernels/model/rotate.ts";
 import { scatterRows } from "../../kernels/model/scatter.ts";
+import { type Made, splitMade } from "../../kernels/model/split-made.ts";
 import type { Binding, Dispatch } from "../../kernels/program.ts";
 import { LogitHead } from "./head.ts";
 import { embeddings, linearsOf } from "./parts.ts";
-import { type Extent, Products, type Rows, type Step, step } from "./product.ts";
+import { type Extent, type Operand, Products, type Rows, type Step, step } from "./product.ts";
 import { turnsOf } from "./rope.ts";
 import type { Layer, Linear, ModelSpec, Norm, Rope } from "./spec.ts";
 import type { TransformerOptions } from "./transformer.ts";
@@ -19,7 +20,9 @@ import { type DeviceMatrix, strideOf, type Weights } from "./weights.ts";
 /** Kernels, and the hook points between them. */
 export type Item =
 	| { readonly kind: "step"; readonly step: Step }
-	| { readonly kind: "point"; readonly name: string; readonly value: Rows };
+	| { readonly kind: "point"; readonly name: string; readonly value: Rows }
+	/** One kernel does what these do, where nobody asks for the hook points between them. */
+	| { readonly kind: "choice"; readonly items: readonly Item[]; readonly instead: Step };
 
 /** What a batch is uploaded to. */
 export interface Inputs {
@@ -82,7 +85,12 @@ export class ProgramBuilder {
 		const numbers = [...spec.layers.slice(0, options.layers).flatMap(linearsOf), spec.unembed].map(
 			({ d_in, d_out }) => Math.min(strideOf(d_in) * strideOf(d_out), gpu.maxBinding / 4),
 		);
-		this.#products = new Products(gpu, Math.max(...numbers), (buffer) => this.#own(buffer));
+		this.#products = new Products(
+			gpu,
+			Math.max(...numbers),
+			(buffer) => this.#own(buffer),
+			options.precision,
+		);
 		const widest = Math.max(...[d_model, heads * d_head, d_mlp].map(strideOf));
 		const usual = gpu.info.software ? ROWS.software : ROWS.gpu;
 		const wanted = options.rows ?? Math.max(usual, this.#context);
@@ -141,13 +149,13 @@ export class ProgramBuilder {
 		const { rope, parallel, heads, kvHeads } = this.#spec;
 		const point = (name: string, value: Rows) => this.#point(`blocks.${l}.${name}`, value);
 		point("hook_resid_pre", this.#resid);
-		await this.#norm(layer.ln1, this.#resid, this.#x, `blocks.${l}.ln1`);
+		const normalised = await this.#normalisedOperand(layer.ln1, `blocks.${l}.ln1`);
 		for (const [name, linear, value] of [
 			["q", layer.q, this.#q],
 			["k", layer.k, this.#k],
 			["v", layer.v, this.#v],
 		] as const) {
-			await this.#linear(linear, this.#x, value);
+			await this.#linear(linear, normalised, value);
 			point(`attn.hook_${name}`, value);
 		}
 		if (rope) {
@@ -158,17 +166,18 @@ export class ProgramBuilder {
 		}
 		this.#attend(layer);
 		point("attn.hook_z", this.#z);
-		await this.#linear(layer.o, this.#z, this.#out);
+		await this.#linear(layer.o, this.#operand(this.#z), this.#out);
 		point("attn.out", this.#out);
 		const attention = await this.#postNorm(layer.ln1Post, this.#out, this.#x);
 		point("hook_attn_out", attention);
-		if (parallel) await this.#norm(layer.ln2, this.#resid, this.#x, `blocks.${l}.ln2`);
-		this.#map(this.#resid, { kind: "add" }, attention.buffer);
-		if (!parallel) {
-			point("hook_resid_mid", this.#resid);
-			await this.#norm(layer.ln2, this.#resid, this.#x, `blocks.${l}.ln2`);
+		if (parallel) {
+			const normalised = await this.#normalisedOperand(layer.ln2, `blocks.${l}.ln2`);
+			this.#map(this.#resid, { kind: "add" }, attention.buffer);
+			await this.#mlp(l, layer, normalised);
+		} else {
+			const mid = { added: attention, name: `blocks.${l}.hook_resid_mid` };
+			await this.#mlp(l, layer, await this.#normalisedOperand(layer.ln2, `blocks.${l}.ln2`, mid));
 		}
-		await this.#mlp(l, layer);
 		const mlp = await this.#postNorm(layer.ln2Post, this.#out, this.#x);
 		point("hook_mlp_out", mlp);
 		this.#map(this.#resid, { kind: "add" }, mlp.buffer);
@@ -177,7 +186,8 @@ export class ProgramBuilder {
 
 	/** What comes after the layers. */
 	async final(): Promise<void> {
-		await this.#norm(this.#spec.finalNorm, this.#resid, this.#x, "ln_final");
+		const affine = await this.#affine(this.#spec.finalNorm, this.#resid);
+		this.#norm(affine, this.#resid, this.#x, "ln_final");
 		const matrix = await this.#matrix(this.#spec.unembed);
 		this.#head = await this.#gpu.checked(
 			"logits",
@@ -185,23 +195,58 @@ export class ProgramBuilder {
 		);
 	}
 
-	async #mlp(l: number, layer: Layer): Promise<void> {
+	async #mlp(l: number, layer: Layer, normalised: Operand): Promise<void> {
 		const { activation } = this.#spec;
 		const point = (name: string, value: Rows) => this.#point(`blocks.${l}.mlp.${name}`, value);
-		if (layer.gate && this.#gate) {
-			await this.#linear(layer.gate, this.#x, this.#pre);
-			point("hook_pre", this.#pre);
-			await this.#linear(layer.up, this.#x, this.#gate);
-			point("hook_pre_linear", this.#gate);
-			this.#map(this.#pre, { kind: "gate", activation }, this.#gate.buffer);
-		} else {
-			await this.#linear(layer.up, this.#x, this.#pre);
-			point("hook_pre", this.#pre);
-			this.#map(this.#pre, { kind: "activate", activation });
+		const gated = layer.gate ? this.#gate : undefined;
+		await this.#linear(layer.gate ?? layer.up, normalised, this.#pre);
+		point("hook_pre", this.#pre);
+		if (gated) {
+			await this.#linear(layer.up, normalised, gated);
+			point("hook_pre_linear", gated);
 		}
+		const start = this.#items.length;
+		this.#map(this.#pre, { kind: gated ? "gate" : "activate", activation }, gated?.buffer);
 		point("hook_post", this.#pre);
-		await this.#linear(layer.down, this.#pre, this.#out);
+		const operand = this.#operand(this.#pre);
+		this.#atOnce(start, operand, this.#pre, { kind: "activate", activation, gated: gated !== undefined }, [
+			...(gated ? [gated.buffer] : []),
+		]);
+		await this.#linear(layer.down, operand, this.#out);
 		point("out", this.#out);
+	}
+
+	/** The residual stream normalised, as products take it; first, where there is a middle, something is added to it. */
+	async #normalisedOperand(
+		norm: Norm,
+		name: string,
+		mid?: { readonly added: Rows; readonly name: string },
+	): Promise<Operand> {
+		const { kind, eps } = this.#spec.norm;
+		const affine = await this.#affine(norm, this.#resid);
+		const start = this.#items.length;
+		if (mid) {
+			this.#map(this.#resid, { kind: "add" }, mid.added.buffer);
+			this.#point(mid.name, this.#resid);
+		}
+		this.#norm(affine, this.#resid, this.#x, name);
+		const operand = this.#operand(this.#x);
+		const made = { kind: "norm", norm: { kind, eps }, add: mid !== undefined } as const;
+		this.#atOnce(start, operand, this.#resid, made, [...(mid ? [mid.added.buffer] : []), affine]);
+		return operand;
+	}
+
+	/** Offers one kernel for all that was laid out since `start`, which makes an operand of float16. */
+	#atOnce(start: number, { halves }: Operand, from: Rows, made: Made, others: readonly GPUBuffer[]): void {
+		if (!halves) return;
+		const items = this.#items.splice(start);
+		const { buffer, scales } = halves;
+		const size = this.#constants(this.#rows, from.width);
+		const code = splitMade(made, from.stride, this.#products.parts, 64);
+		const bindings = [size, from.buffer, ...others, buffer, scales];
+		const label = made.kind === "norm" ? "norm and split" : "activate and split";
+		const instead = step(this.#gpu, label, code, bindings, ({ rows }) => rows);
+		this.#items.push({ kind: "choice", items, instead });
 	}
 
 	async #gather(table: Linear, ids: GPUBuffer, out: Rows, scale: number): Promise<void> {
@@ -213,23 +258,25 @@ export class ProgramBuilder {
 		}
 	}
 
+	#affine(norm: Norm, { width }: Rows): Promise<GPUBuffer> {
+		const read = this.#weights.norm(norm, width, this.#spec.norm.plusOne);
+		return read.then((data) => this.#upload("norm", data));
+	}
+
 	/** Two hook points: as TransformerLens has it, and what the module gives. */
-	async #norm(norm: Norm, from: Rows, to: Rows, name: string): Promise<void> {
-		const { kind, plusOne } = this.#spec.norm;
-		const affine = this.#upload("norm", await this.#weights.norm(norm, from.width, plusOne));
+	#norm(affine: GPUBuffer, from: Rows, to: Rows, name: string): void {
 		this.#normalise(from, to, affine);
 		this.#point(`${name}.hook_normalized`, to);
-		if (kind === "rms") this.#map(to, { kind: "scale" }, affine);
+		if (this.#spec.norm.kind === "rms") this.#map(to, { kind: "scale" }, affine);
 		this.#point(`${name}.out`, to);
 	}
 
 	/** Normalises what a part of the layer gave, in the models that do so. */
 	async #postNorm(norm: Norm | undefined, from: Rows, to: Rows): Promise<Rows> {
 		if (!norm) return from;
-		const { kind, plusOne } = this.#spec.norm;
-		const affine = this.#upload("norm", await this.#weights.norm(norm, from.width, plusOne));
+		const affine = await this.#affine(norm, from);
 		this.#normalise(from, to, affine);
-		if (kind === "rms") this.#map(to, { kind: "scale" }, affine);
+		if (this.#spec.norm.kind === "rms") this.#map(to, { kind: "scale" }, affine);
 		return to;
 	}
 
@@ -240,13 +287,17 @@ export class ProgramBuilder {
 		this.#step("norm", code, [size, from.buffer, affine, to.buffer], ({ rows }) => rows);
 	}
 
-	async #linear(linear: Linear, from: Rows, to: Rows): Promise<void> {
+	#operand(rows: Rows): Operand {
+		const operand = this.#products.operand(rows);
+		this.#items.push(...operand.steps.map((step) => ({ kind: "step" as const, step })));
+		return operand;
+	}
+
+	async #linear(linear: Linear, from: Operand, to: Rows): Promise<void> {
 		const matrix = await this.#matrix(linear);
-		for (const step of this.#products.steps(linear.weight, matrix, from, to)) {
-			this.#items.push({ kind: "step", step });
-		}
 		const bias = await this.#weights.bias(linear);
-		if (bias) this.#map(to, { kind: "bias" }, this.#upload("bias", bias));
+		const steps = this.#products.steps(linear.weight, matrix, from, to, bias && this.#upload("bias", bias));
+		this.#items.push(...steps.map((step) => ({ kind: "step" as const, step })));
 	}
 
 	#rotate({ dims }: Rope, value: Rows, heads: number): void {
@@ -266,8 +317,6 @@ export class ProgramBuilder {
 
 	#attend({ scale, window }: Layer): void {
 		const { d_head, heads, kvHeads, scoreCap } = this.#spec;
-		const [k, v] =
-			this.#slots > 0 ? [this.#kept(this.#k), this.#kept(this.#v)] : [this.#k.buffer, this.#v.buffer];
 		const shape = {
 			d_head,
 			group: heads / kvHeads,
@@ -277,12 +326,12 @@ export class ProgramBuilder {
 			softcap: scoreCap,
 			window,
 		};
-		this.#step(
-			"attention",
-			attendBlocks(shape, attentionTile(this.#gpu.info, d_head)),
-			[this.#inputs.blocks, this.#q.buffer, k, v, this.#z.buffer],
-			({ blocks }) => [blocks, heads, 1],
-		);
+		const groups = ({ blocks }: Extent) => [heads, blocks, 1] as const;
+		const { blocks } = this.#inputs;
+		const [k, v] =
+			this.#slots > 0 ? [this.#kept(this.#k), this.#kept(this.#v)] : [this.#k.buffer, this.#v.buffer];
+		const bindings = [blocks, this.#q.buffer, k, v, this.#z.buffer];
+		this.#step("attention", attendBlocks(shape, attentionTile(this.#gpu.info, d_head)), bindings, groups);
 	}
 
 	/** A layer's cache, [slots · context, stride], with a step that puts new rows into it. */

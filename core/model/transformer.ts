@@ -4,12 +4,13 @@
  */
 import type { Gpu } from "../../kernels/gpu.ts";
 import { unpadRows } from "../../kernels/layout.ts";
+import { profile, type Timing } from "../../kernels/profile.ts";
 import { type Dispatch, submit } from "../../kernels/program.ts";
 import { SaeError } from "../errors.ts";
 import type { LogitHead } from "./head.ts";
 import { type HookPoint, hookPoints, lastOf } from "./hooks.ts";
 import { partsOf } from "./parts.ts";
-import type { Extent } from "./product.ts";
+import type { Extent, Precision } from "./product.ts";
 import { type Inputs, type Item, type Program, ProgramBuilder } from "./program.ts";
 import type { ModelSpec } from "./spec.ts";
 import type { Weights } from "./weights.ts";
@@ -23,6 +24,8 @@ export interface TransformerOptions {
 	readonly layers?: number;
 	/** Whether to load what comes after the layers: the final norm and the unembedding. */
 	readonly head?: boolean;
+	/** Of products on tensor cores; float32's unless given, which is what all others are in. */
+	readonly precision?: Precision;
 	/** Sequences whose keys and values are kept between passes; none unless given. */
 	readonly slots?: number;
 }
@@ -127,7 +130,7 @@ export class Transformer {
 			pending = [];
 		};
 		if (last === undefined) return;
-		for (const item of this.#items) {
+		for (const item of chosen(this.#items, hooks)) {
 			if (item.kind === "step") {
 				pending.push({ ...item.step.dispatch, groups: item.step.groups(extent) });
 				continue;
@@ -146,6 +149,18 @@ export class Transformer {
 			}
 		}
 		throw new SaeError(`hook point ${last}: the model was opened without what it needs`);
+	}
+
+	/** How long each kernel takes, as far as a hook point, in their order. */
+	profile(batch: TokenBatch, last: string): Promise<Timing[]> {
+		const extent = this.#upload(batch);
+		const items = chosen(this.#items, new Set([last]));
+		const end = items.findIndex((item) => item.kind === "point" && item.name === last);
+		const steps = items.slice(0, end).flatMap((item) => (item.kind === "step" ? [item.step] : []));
+		return profile(
+			this.#gpu,
+			steps.map(({ dispatch, groups }) => ({ ...dispatch, groups: groups(extent) })),
+		);
 	}
 
 	/** The rows of a hook point as they are now: what the pass does later does not change what is read. */
@@ -195,7 +210,9 @@ export class Transformer {
 				positions[row + i] = past + i;
 				places[row + i] = firstKey + past + i;
 			}
-			for (let i = 0; i < length; i += this.#blockRows) {
+			// Those with the most keys first, so that the device does not end with a few long ones.
+			for (let block = Math.ceil(length / this.#blockRows) - 1; block >= 0; block--) {
+				const i = block * this.#blockRows;
 				blocks.push(row + i, Math.min(this.#blockRows, length - i), firstKey, past + i);
 			}
 			row += length;
@@ -206,4 +223,15 @@ export class Transformer {
 		gpu.write(this.#inputs.blocks, Uint32Array.from(blocks));
 		return { rows, blocks: blocks.length / 4 };
 	}
+}
+
+type Plain = Exclude<Item, { kind: "choice" }>;
+
+/** The kernels and points of a pass that is asked for these hook points. */
+function chosen(items: readonly Item[], asked: { has(name: string): boolean }): Plain[] {
+	return items.flatMap((item): Plain[] => {
+		if (item.kind !== "choice") return [item];
+		const wanted = item.items.some((inner) => inner.kind === "point" && asked.has(inner.name));
+		return wanted ? chosen(item.items, asked) : [{ kind: "step", step: item.instead }];
+	});
 }

@@ -44,7 +44,7 @@ export function blockRows({ lines, rows }: AttentionTile): number {
 
 /**
  * Bindings: blocks { first query's row, queries, row of the sequence's first key, first query's position }, q [rows,
- * stride], k and v [rows, keyStride], out [rows, stride]. Grid: blocks × heads.
+ * stride], k and v [rows, keyStride], out [rows, stride]. Grid: heads × blocks.
  */
 export function attendBlocks(shape: AttentionShape, tile: AttentionTile): string {
 	return tile.columns * tile.rows === 1 ? alone(shape, tile.lines) : shared(shape, tile);
@@ -58,11 +58,11 @@ function alone(shape: AttentionShape, lines: number): string {
 ${bindings(type)}
 @compute @workgroup_size(${lines})
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) line: u32) {
-	let block = blocks[group.x];
+	let block = blocks[group.y];
 	if (line >= block.y) { return; }
 	let position = block.w + line;
-	let from_ = (block.x + line) * ${stride / lane}u + group.y * ${lanes}u;
-	let key_at = group.y / ${group}u * ${lanes}u;
+	let from_ = (block.x + line) * ${stride / lane}u + group.x * ${lanes}u;
+	let key_at = group.x / ${group}u * ${lanes}u;
 	// A number of loops that the compiler does not know: it would write them all out, and take seconds for it.
 	let lanes = select(${lanes}u, 0u, block.y == 0u);
 	var top = LOWEST;
@@ -128,8 +128,8 @@ var<workgroup> sums: array<f32, ${lines * rows * columns}>;
 
 @compute @workgroup_size(${lines * columns})
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) thread: u32) {
-	let block = blocks[group.x];
-	let head = group.y;
+	let block = blocks[group.y];
+	let head = group.x;
 	let column = thread % ${columns}u;
 	let line = thread / ${columns}u * ${rows}u;
 	let last = block.w + block.y - 1u;

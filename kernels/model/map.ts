@@ -1,4 +1,4 @@
-/** Elementwise work on rows: biases, activations, gates, sums. */
+/** Elementwise work on rows: activations, gates, sums. */
 import { GROUP_INDEX, literal } from "../wgsl.ts";
 
 const THREADS = 64;
@@ -21,7 +21,8 @@ const ACTIVATIONS: Record<Activation, string> = {
 	relu: "return max(x, vec4f());",
 };
 
-function activationFunction(activation: Activation): string {
+/** WGSL of `activation`, of vectors of four. */
+export function activationFunction(activation: Activation): string {
 	return /* wgsl */ `
 fn logistic(x: vec4f) -> vec4f { return 1.0 / (1.0 + exp(min(-x, vec4f(80.0)))); }
 fn activation(x: vec4f) -> vec4f { ${ACTIVATIONS[activation]} }
@@ -30,8 +31,6 @@ fn activation(x: vec4f) -> vec4f { ${ACTIVATIONS[activation]} }
 
 /** What happens to x, which is replaced. `o` is a row that all rows share, or an array of x's shape. */
 export type RowMap =
-	/** x + o, o a row */
-	| { readonly kind: "bias" }
 	/** x · o, o a row */
 	| { readonly kind: "scale" }
 	/** x + o */
@@ -47,7 +46,6 @@ export type RowMap =
 export function mapRows(map: RowMap): string {
 	const { value, functions = "" } = formula(map);
 	const other = {
-		bias: "o[i % size.x]",
 		scale: "o[i % size.x]",
 		add: "o[i]",
 		gate: "o[i]",
@@ -74,7 +72,6 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
 
 function formula(map: RowMap): { value: string; functions?: string } {
 	switch (map.kind) {
-		case "bias":
 		case "add":
 			return { value: "value + other" };
 		case "scale":

@@ -4,6 +4,7 @@ import { openGpu } from "../../core/gpu/device.ts";
 import type { Gpu } from "../../kernels/gpu.ts";
 import { type AttentionTile, attendBlocks, attentionTile, blockRows } from "../../kernels/model/attention.ts";
 import { dispatch, submit } from "../../kernels/program.ts";
+import { attention, blocksOf } from "../reference/attention.ts";
 import { randomStream, randomTensor } from "../reference/models.ts";
 
 let gpu: Gpu;
@@ -18,12 +19,14 @@ interface Case {
 	readonly group: number;
 	readonly softcap: number;
 	readonly window: number;
-	readonly tile: AttentionTile;
+	/** What the device's own threads share, unless given. */
+	readonly tile?: AttentionTile;
 }
 
 const alone: AttentionTile = { lines: 8, columns: 1, rows: 1 };
 const cases: [string, Case][] = [
 	["each thread alone", { d_head: 8, heads: 2, group: 1, softcap: 0, window: 0, tile: alone }],
+	["as the device has it", { d_head: 8, heads: 2, group: 1, softcap: 0, window: 0 }],
 	["odd heads that share keys", { d_head: 5, heads: 4, group: 2, softcap: 0, window: 0, tile: alone }],
 	["a window and a cap", { d_head: 6, heads: 2, group: 2, softcap: 1.5, window: 4, tile: alone }],
 	// On a software driver this one takes seconds to compile, so it has everything at once.
@@ -42,7 +45,8 @@ const STRIDE = 24;
 const KEY_STRIDE = 16;
 const SCALE = 0.7;
 
-test.each(cases)("%s", async (_, { d_head, heads, group, softcap, window, tile }) => {
+test.each(cases)("%s", async (_, { d_head, heads, group, softcap, window, tile: given }) => {
+	const tile = given ?? attentionTile(gpu.info, d_head);
 	const random = randomStream(d_head);
 	const keys = SEQUENCES.reduce((sum, { queries, past }) => sum + queries + past, 0);
 	const rows = SEQUENCES.reduce((sum, { queries }) => sum + queries, 0);
@@ -54,50 +58,20 @@ test.each(cases)("%s", async (_, { d_head, heads, group, softcap, window, tile }
 		gpu.writePadded(buffer, data);
 		return buffer;
 	};
-	const blocks: number[] = [];
-	const wanted = new Float64Array(rows * STRIDE);
-	let [row, firstKey] = [0, 0];
-	for (const { queries, past } of SEQUENCES) {
-		for (let i = 0; i < queries; i += blockRows(tile)) {
-			blocks.push(row + i, Math.min(blockRows(tile), queries - i), firstKey, past + i);
-		}
-		for (let i = 0; i < queries; i++) {
-			for (let head = 0; head < heads; head++) {
-				const own = Math.floor(head / group) * d_head;
-				const first = window > 0 ? Math.max(0, past + i + 1 - window) : 0;
-				const weights: number[] = [];
-				for (let key = first; key <= past + i; key++) {
-					let score = 0;
-					for (let d = 0; d < d_head; d++) {
-						score += q[(row + i) * STRIDE + head * d_head + d]! * k[(firstKey + key) * KEY_STRIDE + own + d]!;
-					}
-					score *= SCALE;
-					weights.push(Math.exp(softcap > 0 ? softcap * Math.tanh(score / softcap) : score));
-				}
-				const total = weights.reduce((sum, weight) => sum + weight, 0);
-				for (const [j, weight] of weights.entries()) {
-					for (let d = 0; d < d_head; d++) {
-						wanted[(row + i) * STRIDE + head * d_head + d]! +=
-							(weight / total) * v[(firstKey + first + j) * KEY_STRIDE + own + d]!;
-					}
-				}
-			}
-		}
-		row += queries;
-		firstKey += queries + past;
-	}
 	const shape = { d_head, group, stride: STRIDE, keyStride: KEY_STRIDE, scale: SCALE, softcap, window };
+	const wanted = attention(shape, heads, SEQUENCES, { q, k, v });
+	const blocks = blocksOf(SEQUENCES, blockRows(tile));
 	const out = gpu.buffer("out", rows * STRIDE * 4);
-	const attention = await gpu.checked("attention", () =>
+	const kernel = await gpu.checked("attention", () =>
 		dispatch(
 			gpu,
 			"attention",
 			attendBlocks(shape, tile),
-			[upload(Uint32Array.from(blocks)), upload(q), upload(k), upload(v), out],
-			[blocks.length / 4, heads, 1],
+			[upload(blocks), upload(q), upload(k), upload(v), out],
+			[heads, blocks.length / 4, 1],
 		),
 	);
-	submit(gpu, [attention]);
+	submit(gpu, [kernel]);
 	const found = new Float32Array(await gpu.read(out, 0, rows * STRIDE * 4));
 	for (const [i, value] of wanted.entries()) expect(Math.abs(found[i]! - value)).toBeLessThan(1e-5);
 });

@@ -16,9 +16,11 @@ import {
 	readModelSpec,
 	type TokenBatch,
 } from "../../../core/model/index.ts";
-import { openTransformer } from "../../../core/model/open.ts";
+import { type OpenTransformerOptions, openTransformer } from "../../../core/model/open.ts";
 import type { Transformer } from "../../../core/model/transformer.ts";
 import { Gpu as Device } from "../../../kernels/gpu.ts";
+import type { HalfProduct } from "../../../kernels/tensor-product.ts";
+import { PLAIN_HALF_PRODUCT } from "../../kernels/half-product.ts";
 import { CONFIGS, randomWeights, writeModel } from "../../reference/random-model.ts";
 import { referencePass, type Tensors } from "../../reference/transformer.ts";
 
@@ -106,6 +108,9 @@ describe("agrees with the reference at every hook point", () => {
 		for (const point of points) {
 			expect(difference(found.get(point)!, wanted.get(point)!), point).toBeLessThan(3e-6);
 		}
+		// Where nobody looks in between, kernels may be joined.
+		const last = "blocks.1.hook_resid_post";
+		expect(difference(await valueAt(model, BATCH, last), wanted.get(last)!)).toBeLessThan(3e-6);
 		model.close();
 	});
 
@@ -127,6 +132,57 @@ describe("agrees with the reference at every hook point", () => {
 			expect(difference(found.get(point)!, values), point).toBeLessThan(3e-6);
 		}
 		model.close();
+	});
+});
+
+/** Tensor cores, where there are any, and what does the same without them. */
+describe("with products of float16", () => {
+	const products = () => [PLAIN_HALF_PRODUCT, ...(gpu.halfProduct ? [gpu.halfProduct] : [])];
+	const open = (
+		path: string,
+		halfProduct: HalfProduct,
+		options: OpenTransformerOptions,
+		maxBinding?: number,
+	) => {
+		const device = { device: gpu.device, info: gpu.info, keepAlive: [gpu], halfProduct };
+		return openTransformer(path, { ...options, gpu: new Device(device, maxBinding) });
+	};
+
+	test("operands in two parts are as good as float32, weights of 16 bits in one and in shards too", async () => {
+		const cases = [
+			[CONFIGS.gpt2, undefined, undefined],
+			[{ ...CONFIGS.llama, vocab_size: 300, hidden_size: 130 }, "bf16", 192 * 256 * 4],
+		] as const;
+		for (const [config, dtype, maxBinding] of cases) {
+			const tensors = randomWeights(config, dtype);
+			const path = await writeModel(join(folder, `halves-${config.model_type}`), config, tensors, dtype);
+			for (const product of products()) {
+				const model = await open(path, product, { rows: 34, context: 32 }, maxBinding);
+				const found = await everything(model, BATCH);
+				const wanted = reference(config, tensors);
+				for (const [point, values] of found) {
+					if (!wanted.has(point)) continue;
+					expect(difference(values, wanted.get(point)!), point).toBeLessThan(3e-6);
+				}
+				// Where nobody looks in between, kernels are joined.
+				const last = "blocks.1.hook_resid_post";
+				const joined = await valueAt(model, BATCH, last);
+				expect(difference(joined, wanted.get(last)!)).toBeLessThan(3e-6);
+				model.close();
+			}
+		}
+	});
+
+	test("rounded once, when asked for, they are not", async () => {
+		const tensors = randomWeights(CONFIGS.gpt2);
+		const path = await writeModel(join(folder, "half"), CONFIGS.gpt2, tensors);
+		const wanted = reference(CONFIGS.gpt2, tensors).get("blocks.1.hook_resid_post")!;
+		for (const product of products()) {
+			const model = await open(path, product, { precision: "half", head: false });
+			const found = await valueAt(model, BATCH, "blocks.1.hook_resid_post");
+			expect(difference(found, wanted)).toBeWithin(1e-5, 1e-3);
+			model.close();
+		}
 	});
 });
 

@@ -5,6 +5,7 @@
  */
 import { HALF_DEPTH, halfError } from "./halve.ts";
 import { GROUP, type MaximaOf } from "./matmul.ts";
+import type { AttentionShape } from "./model/attention.ts";
 import { unroll } from "./wgsl.ts";
 
 /** A product of halved rows, and how many rows and latents a workgroup makes of it. */
@@ -19,6 +20,8 @@ export interface HalfProduct {
 	code(maximaOf: MaximaOf, width: number): string;
 	/** A plain product; bindings as {@link denseHalfHeader} declares them. */
 	dense(parts: Parts, biased: boolean): string;
+	/** Attention of operands in so many parts (model/tensor-attention.ts), where there is such a kernel. */
+	readonly attend?: (shape: AttentionShape, parts: 1 | 2) => string;
 }
 
 /** In how many numbers of float16 each number of an operand comes (model/split.ts): rows of a, and those of b. */

@@ -5,6 +5,7 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import type { GpuProvider, OpenDevice } from "../../kernels/gpu.ts";
+import { attendHalves } from "../../kernels/model/tensor-attention.ts";
 import { SUBGROUP, TENSOR_TILE, tensorProduct } from "../../kernels/tensor-product.ts";
 import { EXIT, SaeError } from "../errors.ts";
 import { modulesAbove } from "../files/node-modules.ts";
@@ -50,7 +51,8 @@ export async function openTensorCores(): Promise<OpenDevice | undefined> {
 	const path = moduleOf();
 	const found = path === undefined ? undefined : await request(path, TOGGLES);
 	if (!found || !hasMatrices(found.adapter)) return undefined;
-	return { ...(await openDevice(found, FEATURES)), halfProduct: tensorProduct(TENSOR_TILE) };
+	const halfProduct = { ...tensorProduct(TENSOR_TILE), attend: attendHalves };
+	return { ...(await openDevice(found, FEATURES)), halfProduct };
 }
 
 /** Whether the package is here. */

@@ -8,10 +8,11 @@ import { normRows } from "../../kernels/model/norm.ts";
 import { ROTATE_HEADS, rotateGroups } from "../../kernels/model/rotate.ts";
 import { scatterRows } from "../../kernels/model/scatter.ts";
 import { type Made, splitMade } from "../../kernels/model/split-made.ts";
+import { fitsTensors, TENSOR_QUERIES } from "../../kernels/model/tensor-attention.ts";
 import type { Binding, Dispatch } from "../../kernels/program.ts";
 import { LogitHead } from "./head.ts";
 import { embeddings, linearsOf } from "./parts.ts";
-import { type Extent, type Operand, Products, type Rows, type Step, step } from "./product.ts";
+import { type Extent, type Halves, type Operand, Products, type Rows, type Step, step } from "./product.ts";
 import { turnsOf } from "./rope.ts";
 import type { Layer, Linear, ModelSpec, Norm, Rope } from "./spec.ts";
 import type { TransformerOptions } from "./transformer.ts";
@@ -72,6 +73,8 @@ export class ProgramBuilder {
 	readonly #k: Rows;
 	readonly #v: Rows;
 	readonly #z: Rows;
+	/** Of queries, keys and values, where attention takes these. */
+	#halves: readonly Halves[] = [];
 	readonly #pre: Rows;
 	readonly #gate: Rows | undefined;
 	readonly #turns: GPUBuffer | undefined;
@@ -128,7 +131,9 @@ export class ProgramBuilder {
 			items: this.#items,
 			head: this.#head,
 			inputs: this.#inputs,
-			blockRows: blockRows(attentionTile(this.#gpu.info, this.#spec.d_head)),
+			blockRows: this.#attendHalves()
+				? TENSOR_QUERIES
+				: blockRows(attentionTile(this.#gpu.info, this.#spec.d_head)),
 			cached: this.#slots > 0,
 			buffers: this.#buffers,
 		};
@@ -328,10 +333,31 @@ export class ProgramBuilder {
 		};
 		const groups = ({ blocks }: Extent) => [heads, blocks, 1] as const;
 		const { blocks } = this.#inputs;
+		const code = this.#attendHalves();
+		if (code) {
+			const split = [this.#q, this.#k, this.#v].map((rows, i) =>
+				this.#products.split(rows, 0, this.#halves[i]),
+			);
+			this.#items.push(...split.map(({ step }) => ({ kind: "step" as const, step })));
+			this.#halves = split.map(({ halves }) => halves);
+			const operands = this.#halves.map(({ buffer }) => buffer);
+			const scales = this.#halves.map(({ scales }) => scales);
+			const bindings = [blocks, ...operands, ...scales, this.#z.buffer];
+			this.#step("attention", code(shape, this.#products.parts), bindings, groups);
+			return;
+		}
 		const [k, v] =
 			this.#slots > 0 ? [this.#kept(this.#k), this.#kept(this.#v)] : [this.#k.buffer, this.#v.buffer];
 		const bindings = [blocks, this.#q.buffer, k, v, this.#z.buffer];
 		this.#step("attention", attendBlocks(shape, attentionTile(this.#gpu.info, d_head)), bindings, groups);
+	}
+
+	/** Attention on tensor cores, of devices that have them; what a cache keeps is float32. */
+	#attendHalves() {
+		const { halfProduct, device } = this.#gpu;
+		const memory = device.limits.maxComputeWorkgroupStorageSize;
+		const fits = this.#slots === 0 && fitsTensors(this.#spec, this.#products.parts, memory);
+		return fits ? halfProduct?.attend : undefined;
 	}
 
 	/** A layer's cache, [slots · context, stride], with a step that puts new rows into it. */

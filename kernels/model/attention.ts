@@ -95,7 +95,8 @@ function product(lane: number, a: string, b: string): string {
 	return lane === 1 ? `${a} * ${b}` : `dot(${a}, ${b})`;
 }
 
-function scored({ scale, softcap }: AttentionShape, sum: string): string {
+/** WGSL of scores, of products of queries and keys. */
+export function scored({ scale, softcap }: AttentionShape, sum: string): string {
 	const scaled = `${sum} * ${literal(scale)}`;
 	return softcap > 0 ? `${literal(softcap)} * tanh(${scaled} / ${literal(softcap)})` : scaled;
 }

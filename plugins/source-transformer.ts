@@ -90,15 +90,19 @@ async function openModel(core: Core, options: Options, context: Context): Promis
 	const limit = options.limit ?? Number.POSITIVE_INFINITY;
 	const rowsFrom = (start: number) =>
 		harvest(core, {
-			open: async () =>
-				core.openTransformer(folder, {
-					gpu: await context.gpu(),
+			open: async () => {
+				const gpu = await context.gpu();
+				if (options.precision === "half" && !gpu.halfProduct)
+					context.log.warn("no tensor cores here: --precision half changes nothing");
+				return core.openTransformer(folder, {
+					gpu,
 					layers,
 					head,
 					context: text.length,
 					precision: options.precision,
 					...(options.batch_tokens && { rows: Math.max(options.batch_tokens, text.length) }),
-				}),
+				});
+			},
 			contexts: text.contexts(),
 			output,
 			start,

@@ -355,3 +355,20 @@ test("options that do not go together", async () => {
 	const source = await open({ tokens });
 	await expect(labels(source, 33)).rejects.toThrow("--start 33: there are only 32 rows");
 });
+
+test("half precision says where it changes nothing", async () => {
+	const source = (await createRegistry(plugins).find("source", "transformer"))!;
+	const tokens = [join(DEMO, "parity.safetensors")];
+	const given = {
+		model: MODEL,
+		hook_point: ["blocks.0.hook_resid_pre"],
+		tokens,
+		limit: 1,
+		precision: "half",
+	};
+	const warned: string[] = [];
+	const log = { ...context.log, warn: (message: string) => void warned.push(message) };
+	const opened = await source.open(source.options.parse(given), { ...context, log, gpu: async () => gpu });
+	await labels(opened);
+	expect(warned).toHaveLength(gpu.halfProduct ? 0 : 1);
+});

@@ -59,6 +59,11 @@ export interface Operand {
 	readonly halves?: Halves;
 }
 
+/** In how many parts of float16 rows come. */
+export function partsIn(precision: Precision | undefined): 1 | 2 {
+	return precision === "half" ? 1 : 2;
+}
+
 /** Rows in parts of float16 (kernels/model/split.ts). */
 export interface Halves {
 	readonly buffer: GPUBuffer;
@@ -86,7 +91,7 @@ export class Products {
 		this.#gpu = gpu;
 		this.#largest = largest;
 		this.#own = own;
-		this.parts = precision === "half" ? 1 : 2;
+		this.parts = partsIn(precision);
 	}
 
 	/**

@@ -8,11 +8,21 @@ import { normRows } from "../../kernels/model/norm.ts";
 import { ROTATE_HEADS, rotateGroups } from "../../kernels/model/rotate.ts";
 import { scatterRows } from "../../kernels/model/scatter.ts";
 import { type Made, splitMade } from "../../kernels/model/split-made.ts";
-import { fitsTensors, TENSOR_QUERIES } from "../../kernels/model/tensor-attention.ts";
+import { TENSOR_QUERIES } from "../../kernels/model/tensor-attention.ts";
 import type { Binding, Dispatch } from "../../kernels/program.ts";
+import { type AttendHalves, attentionHalves, attentionShape } from "./attention-halves.ts";
 import { LogitHead } from "./head.ts";
 import { embeddings, linearsOf } from "./parts.ts";
-import { type Extent, type Halves, type Operand, Products, type Rows, type Step, step } from "./product.ts";
+import {
+	type Extent,
+	type Halves,
+	type Operand,
+	Products,
+	partsIn,
+	type Rows,
+	type Step,
+	step,
+} from "./product.ts";
 import { turnsOf } from "./rope.ts";
 import type { Layer, Linear, ModelSpec, Norm, Rope } from "./spec.ts";
 import type { TransformerOptions } from "./transformer.ts";
@@ -55,6 +65,8 @@ export class ProgramBuilder {
 	readonly #gpu: Gpu;
 	readonly #spec: ModelSpec;
 	readonly #weights: Weights;
+	/** Attention on tensor cores. */
+	readonly #attendHalves: AttendHalves | undefined;
 	readonly #rows: number;
 	readonly #context: number;
 	readonly #slots: number;
@@ -79,10 +91,17 @@ export class ProgramBuilder {
 	readonly #gate: Rows | undefined;
 	readonly #turns: GPUBuffer | undefined;
 
-	constructor(gpu: Gpu, spec: ModelSpec, weights: Weights, options: TransformerOptions) {
+	private constructor(
+		gpu: Gpu,
+		spec: ModelSpec,
+		weights: Weights,
+		options: TransformerOptions,
+		attendHalves: AttendHalves | undefined,
+	) {
 		this.#gpu = gpu;
 		this.#spec = spec;
 		this.#weights = weights;
+		this.#attendHalves = attendHalves;
 		this.#context = Math.min(options.context ?? spec.context, spec.context);
 		const { d_model, d_head, heads, kvHeads, d_mlp } = spec;
 		const numbers = [...spec.layers.slice(0, options.layers).flatMap(linearsOf), spec.unembed].map(
@@ -124,6 +143,18 @@ export class ProgramBuilder {
 		this.#turns = spec.rope && this.#upload("turns", turnsOf(spec.rope, this.#context));
 	}
 
+	static async create(
+		gpu: Gpu,
+		spec: ModelSpec,
+		weights: Weights,
+		options: TransformerOptions,
+	): Promise<ProgramBuilder> {
+		// What a cache keeps is float32.
+		const cached = (options.slots ?? 0) > 0;
+		const attend = cached ? undefined : await attentionHalves(gpu, spec, partsIn(options.precision));
+		return new ProgramBuilder(gpu, spec, weights, options, attend);
+	}
+
 	program(): Program {
 		return {
 			rows: this.#rows,
@@ -131,7 +162,7 @@ export class ProgramBuilder {
 			items: this.#items,
 			head: this.#head,
 			inputs: this.#inputs,
-			blockRows: this.#attendHalves()
+			blockRows: this.#attendHalves
 				? TENSOR_QUERIES
 				: blockRows(attentionTile(this.#gpu.info, this.#spec.d_head)),
 			cached: this.#slots > 0,
@@ -320,21 +351,12 @@ export class ProgramBuilder {
 		);
 	}
 
-	#attend({ scale, window }: Layer): void {
-		const { d_head, heads, kvHeads, scoreCap } = this.#spec;
-		const shape = {
-			d_head,
-			group: heads / kvHeads,
-			stride: this.#q.stride,
-			keyStride: this.#k.stride,
-			scale,
-			softcap: scoreCap,
-			window,
-		};
+	#attend(layer: Layer): void {
+		const { d_head, heads } = this.#spec;
+		const shape = attentionShape(this.#spec, layer);
 		const groups = ({ blocks }: Extent) => [heads, blocks, 1] as const;
 		const { blocks } = this.#inputs;
-		const code = this.#attendHalves();
-		if (code) {
+		if (this.#attendHalves) {
 			const split = [this.#q, this.#k, this.#v].map((rows, i) =>
 				this.#products.split(rows, 0, this.#halves[i]),
 			);
@@ -343,21 +365,13 @@ export class ProgramBuilder {
 			const operands = this.#halves.map(({ buffer }) => buffer);
 			const scales = this.#halves.map(({ scales }) => scales);
 			const bindings = [blocks, ...operands, ...scales, this.#z.buffer];
-			this.#step("attention", code(shape, this.#products.parts), bindings, groups);
+			this.#step("attention", this.#attendHalves(shape, this.#products.parts), bindings, groups);
 			return;
 		}
 		const [k, v] =
 			this.#slots > 0 ? [this.#kept(this.#k), this.#kept(this.#v)] : [this.#k.buffer, this.#v.buffer];
 		const bindings = [blocks, this.#q.buffer, k, v, this.#z.buffer];
 		this.#step("attention", attendBlocks(shape, attentionTile(this.#gpu.info, d_head)), bindings, groups);
-	}
-
-	/** Attention on tensor cores, of devices that have them; what a cache keeps is float32. */
-	#attendHalves() {
-		const { halfProduct, device } = this.#gpu;
-		const memory = device.limits.maxComputeWorkgroupStorageSize;
-		const fits = this.#slots === 0 && fitsTensors(this.#spec, this.#products.parts, memory);
-		return fits ? halfProduct?.attend : undefined;
 	}
 
 	/** A layer's cache, [slots · context, stride], with a step that puts new rows into it. */

@@ -105,7 +105,7 @@ export class Transformer {
 		try {
 			const { linears, norms } = partsOf(spec, options);
 			weights.check(linears, norms, spec.d_model);
-			const builder = new ProgramBuilder(gpu, spec, weights, options);
+			const builder = await ProgramBuilder.create(gpu, spec, weights, options);
 			await builder.embed();
 			for (const [l, layer] of spec.layers.slice(0, options.layers).entries()) await builder.layer(l, layer);
 			if (options.head ?? true) await builder.final();

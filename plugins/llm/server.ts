@@ -36,6 +36,11 @@ interface Completion {
 
 const LONGEST_WAIT = 60_000;
 
+interface Accepted {
+	readonly limit: "max_tokens" | "max_completion_tokens";
+	readonly temperature: boolean;
+}
+
 /** Refusals of one request, which do not speak against the next one: too long, or against a filter. */
 const OWN_FAULT = new Set([400, 413, 422]);
 
@@ -59,23 +64,20 @@ export function openServer(core: Core, settings: ServerSettings, context: Contex
 	const stopped = new AbortController();
 	const signal = AbortSignal.any([context.signal, stopped.signal]);
 	const usage: Usage = { requests: 0, promptTokens: 0, answerTokens: 0 };
-	/** Servers differ in the names that they take. */
-	const limits: { name: "max_tokens" | "max_completion_tokens"; temperature: boolean } = {
-		name: "max_tokens",
-		temperature: true,
-	};
+	/** Requests that were refused for themselves before any was answered. */
+	let refused = 0;
+	/** Servers differ in what they take. */
+	let accepted: Accepted = { limit: "max_tokens", temperature: true };
 
-	const post = async ({ messages }: Request): Promise<Completion> => {
-		const { name, temperature } = limits;
-		const json = {
-			model,
-			messages,
-			[name]: settings.max_tokens,
-			...(temperature && { temperature: settings.temperature }),
-		};
-		return ky
+	const post = ({ messages }: Request, { limit, temperature }: Accepted): Promise<Completion> =>
+		ky
 			.post(url, {
-				json,
+				json: {
+					model,
+					messages,
+					[limit]: settings.max_tokens,
+					...(temperature && { temperature: settings.temperature }),
+				},
 				signal,
 				timeout: 1000 * timeout,
 				headers: key === undefined ? {} : { authorization: `Bearer ${key}` },
@@ -90,37 +92,37 @@ export function openServer(core: Core, settings: ServerSettings, context: Contex
 				},
 			})
 			.json<Completion>();
-	};
 
-	/** Whether the request is worth another try, in other words. */
-	const adapted = (problem: string): boolean => {
-		if (limits.name === "max_tokens" && /max_completion_tokens/.test(problem)) {
-			limits.name = "max_completion_tokens";
+	/** Whether a request that was refused is worth another try, in other words. Several may be refused at once. */
+	const adapted = (problem: string, used: Accepted): boolean => {
+		if (used.limit === "max_tokens" && /max_completion_tokens/.test(problem)) {
+			accepted = { ...accepted, limit: "max_completion_tokens" };
 			return true;
 		}
-		if (limits.temperature && /temperature/.test(problem)) {
-			limits.temperature = false;
+		if (!used.temperature || !/temperature/.test(problem)) return false;
+		if (accepted.temperature) {
 			context.log.warn(`${model} takes no temperature, so answers may differ from run to run`);
-			return true;
 		}
-		return false;
+		accepted = { ...accepted, temperature: false };
+		return true;
 	};
 
 	const ask = async (request: Request): Promise<string | undefined> => {
+		const used = accepted;
 		try {
-			const { choices, usage: used } = await post(request);
+			const { choices, usage: tokens } = await post(request, used);
 			usage.requests++;
-			usage.promptTokens += used?.prompt_tokens ?? 0;
-			usage.answerTokens += used?.completion_tokens ?? 0;
+			usage.promptTokens += tokens?.prompt_tokens ?? 0;
+			usage.answerTokens += tokens?.completion_tokens ?? 0;
 			const content = choices?.[0]?.message?.content;
 			return typeof content === "string" ? content : undefined;
 		} catch (error) {
 			signal.throwIfAborted();
 			const problem = await problemOf(error);
 			if (error instanceof HTTPError && OWN_FAULT.has(error.response.status)) {
-				if (adapted(problem)) return ask(request);
+				if (adapted(problem, used)) return ask(request);
 				// Where nothing was ever answered, nothing will be.
-				if (usage.requests > 0) {
+				if (usage.requests > 0 || ++refused <= concurrency) {
 					context.log.warn(`a request was refused: ${problem}`);
 					return undefined;
 				}

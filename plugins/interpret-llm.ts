@@ -144,6 +144,7 @@ async function open(
 	return {
 		...interpreter(core, journal.through(server), input.pool, options),
 		async close() {
+			await journal.close();
 			const { requests, promptTokens, answerTokens } = server.usage;
 			const tokens =
 				promptTokens > 0

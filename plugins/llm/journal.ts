@@ -11,6 +11,8 @@ export interface Journal {
 	lookUp(request: Request): string | undefined;
 	/** Asks for what is not in the file, and adds it. */
 	through(chat: Chat): Chat;
+	/** Waits for what is being written. */
+	close(): Promise<void>;
 }
 
 /**
@@ -49,6 +51,10 @@ export async function openJournal(core: Core, path: string, setting: unknown): P
 				return answer;
 			},
 		}),
+		close: async () => {
+			// A failure has been told to who asked.
+			await writing?.catch(() => {});
+		},
 	};
 }
 

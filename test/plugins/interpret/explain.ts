@@ -35,7 +35,10 @@ export async function explain(
 	}
 	const input = { schema: core.featuresSchema(), pool, latents };
 	const interpreter = await contribution.open(input, contribution.options.parse(options), context);
-	const said = interpreter && (await Promise.all(all.map((latent) => interpreter.interpret(latent))));
-	await interpreter?.close?.();
-	return { said, log };
+	try {
+		const said = interpreter && (await Promise.all(all.map((latent) => interpreter.interpret(latent))));
+		return { said, log };
+	} finally {
+		await interpreter?.close?.();
+	}
 }

@@ -13,7 +13,7 @@ export interface OpenedSae extends PlacedSae {
 /**
  * Opens SAEs that are to take part in a pass: all in one, which is checked, unless `apart` says that each has its own.
  *
- * @param hookPoints one for each, as `placeSae` takes them; by default those that they were trained on.
+ * @param hookPoints one for each or one for all, as `placeSae` takes them; by default those that they were trained on.
  * @throws a usage error or SaeError for what does not fit, before anything is opened.
  */
 export async function openSaesIn(
@@ -23,13 +23,14 @@ export async function openSaesIn(
 	context: Pick<Context, "loadSae" | "openSae">,
 	apart = false,
 ): Promise<OpenedSae[]> {
-	if (hookPoints && hookPoints.length !== paths.length) {
+	const given = hookPoints?.length === 1 ? paths.map(() => hookPoints[0]!) : hookPoints;
+	if (given && given.length !== paths.length) {
 		throw usageError(
-			`--hook-point: there are ${paths.length} SAEs and ${hookPoints.length} hook points; give one for each`,
+			`--hook-point: there are ${paths.length} SAEs and ${given.length} hook points; give one for each, or one for all`,
 		);
 	}
 	const models = await Promise.all(paths.map((path) => context.loadSae(path)));
-	const places = models.map((model, i) => placeSae(spec, model, hookPoints?.[i]));
+	const places = models.map((model, i) => placeSae(spec, model, given?.[i]));
 	if (!apart) checkApart(places);
 	const opened: OpenedSae[] = [];
 	for (const [i, model] of models.entries()) {

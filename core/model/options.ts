@@ -11,7 +11,7 @@ export const hookPointsOption = z
 	.optional()
 	.meta({ hint: "NAME" })
 	.describe(
-		"Where each SAE belongs, in their order; by default what it was trained on. FROM:TO for transcoders",
+		"Where each SAE belongs, in their order, or all of them; by default what it was trained on. FROM:TO for transcoders",
 	);
 
 export const skipOption = z.int().min(0).default(0).describe("Tokens to pass over first, in whole contexts");

@@ -104,7 +104,11 @@ test("an SAE that gives zeros is zero-ablation", async () => {
 		...rest,
 		tensors: { ...tensors, W_dec: zero(tensors.W_dec!), b_dec: zero(tensors.b_dec!) },
 	});
-	const [row, ...others] = await evaluate({ sae: [path, await save("beside", identity())] });
+	const saes = { sae: [path, await save("beside", identity(), "")] };
+	const [row, ...others] = await evaluate({ ...saes, hook_point: [HOOK] });
+	await expect(evaluate({ ...saes, hook_point: [HOOK, HOOK, HOOK] })).rejects.toThrow(
+		"2 SAEs and 3 hook points; give one for each, or one for all",
+	);
 	// Two SAEs of one hook point can't be in one pass: each is measured by itself.
 	expect(others).toMatchObject([{ ce_loss_delta: 0, l0: WIDTH }]);
 	expect(row!.ce_loss_with_sae).toBe(row!.ce_loss_with_ablation!);

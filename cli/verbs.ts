@@ -44,7 +44,10 @@ export const VERBS: Readonly<Record<string, VerbEntry>> = {
 		"Explain latents, in words or rules, and judge the explanations",
 		() => import("./commands/interpret.ts"),
 	),
-	report: entry("Make a page of latents to look at, or of a table of results", () => import("./commands/report.ts")),
+	report: entry(
+		"Make a page of latents to look at, or of a table of results",
+		() => import("./commands/report.ts"),
+	),
 	import: entry(
 		"Make a native folder of a sparse autoencoder in any known format",
 		() => import("./commands/import.ts"),

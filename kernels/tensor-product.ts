@@ -55,15 +55,20 @@ fn summary_others(word: u32) -> f32 { return bitcast<f32>(word & SUMMARY_VALUE) 
 /** How far the value of a summary is above the largest of the four, at the most: a share of it. */
 export const SUMMARY_ERROR = 2 ** -16;
 
-/** The bindings of a {@link HalfProduct}, and what becomes of pre-activations: summaries of what they are at the most. */
-export function halfHeader(maximaOf: MaximaOf, width: number, element: string): string {
+/** The bindings that both products have. */
+function operands(element: string): string {
 	return /* wgsl */ `
 struct Place { row: u32, latent: u32, pitch: u32, stride: u32 }
 @group(0) @binding(0) var<uniform> place: Place;
 @group(0) @binding(1) var<storage, read> x_half: array<${element}>;
 @group(0) @binding(2) var<storage, read> w_half: array<${element}>;
 @group(0) @binding(3) var<storage, read> row_scale: array<f32>;
-@group(0) @binding(4) var<storage, read> latent_scale: array<vec4f>;
+@group(0) @binding(4) var<storage, read> latent_scale: array<vec4f>;`;
+}
+
+/** The bindings of a {@link HalfProduct}, and what becomes of pre-activations: summaries of what they are at the most. */
+export function halfHeader(maximaOf: MaximaOf, width: number, element: string): string {
+	return /* wgsl */ `${operands(element)}
 @group(0) @binding(5) var<storage, read> row_norm: array<vec2f>;
 @group(0) @binding(6) var<storage, read> largest: array<u32>;
 @group(0) @binding(7) var<storage, read> b_enc: array<vec4f>;
@@ -79,13 +84,7 @@ fn summarise(row: u32, pre: vec4f) -> u32 { return summary(${maximaOf === "value
  * scales of their rows, out [rows, stride], and where `biased` a row that is added to each.
  */
 export function denseHalfHeader(biased: boolean, element: string): string {
-	return /* wgsl */ `
-struct Place { row: u32, latent: u32, pitch: u32, stride: u32 }
-@group(0) @binding(0) var<uniform> place: Place;
-@group(0) @binding(1) var<storage, read> x_half: array<${element}>;
-@group(0) @binding(2) var<storage, read> w_half: array<${element}>;
-@group(0) @binding(3) var<storage, read> row_scale: array<f32>;
-@group(0) @binding(4) var<storage, read> latent_scale: array<vec4f>;
+	return /* wgsl */ `${operands(element)}
 @group(0) @binding(5) var<storage, read_write> out: array<vec4f>;
 ${biased ? "@group(0) @binding(6) var<storage, read> bias: array<vec4f>;" : ""}
 fn store_four(row: u32, column: u32, sums: vec4f) {

@@ -9,7 +9,7 @@ import { overlapped } from "./overlap.ts";
 import type { SaeRuntime } from "./runtime.ts";
 import { type Codes, needsInputs, type SaeModel } from "./sae.ts";
 import { layerScales, type SaeReader, type SaeShape, saeReader, scaled } from "./sae-rows.ts";
-import { META, type RecordStream, STREAM_VERSION } from "./stream.ts";
+import { commandsAfter, META, type RecordStream, STREAM_VERSION } from "./stream.ts";
 
 type Encoder = Pick<SaeRuntime, "encode">;
 type Decoder = Pick<SaeRuntime, "decode">;
@@ -164,10 +164,8 @@ function provenance(
 	const remaining = widths.filter(([name]) => kept.some((field) => field.name === name));
 	if (remaining.length > 0) result.set(META.width, JSON.stringify(Object.fromEntries(remaining)));
 	else result.delete(META.width);
-	if (command !== undefined) {
-		const before = metadata.get(META.command);
-		result.set(META.command, before === undefined ? command : `${before} | ${command}`);
-	}
+	const commands = commandsAfter(metadata, command);
+	if (commands !== undefined) result.set(META.command, commands);
 	return result;
 }
 

@@ -58,6 +58,15 @@ export async function* each<T>(items: Iterable<T>): AsyncGenerator<T> {
 	yield* items;
 }
 
+/** The commands that made a stream, and the one that works on it: a pipe. */
+export function commandsAfter(
+	metadata: ReadonlyMap<string, string>,
+	command: string | undefined,
+): string | undefined {
+	const commands = [metadata.get(META.command), command].filter((one) => one !== undefined);
+	return commands.length > 0 ? commands.join(" | ") : undefined;
+}
+
 /** Whether rows come more than once, so that none of them can be held out. */
 export function repeats(schema: Schema): boolean {
 	return Number(schema.metadata.get(META.epochs) ?? 1) > 1;

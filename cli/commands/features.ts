@@ -6,7 +6,7 @@ import type { FeatureParts } from "../../core/features/features.ts";
 import { modelOption } from "../../core/model/options.ts";
 import type { Context } from "../../core/plugin.ts";
 import type { SaeModel } from "../../core/sae.ts";
-import { META, type RecordStream, repeats } from "../../core/stream.ts";
+import { commandsAfter, META, type RecordStream, repeats } from "../../core/stream.ts";
 import { defineVerb } from "../command.ts";
 import { type LanguageModel, languageModel } from "../features/language-model.ts";
 import { forTheEye } from "../features/table.ts";
@@ -188,13 +188,12 @@ function provenance(
 	language: LanguageModel | undefined,
 	{ command }: Context,
 ): Map<string, string> {
-	const before = metadata.get(META.command);
 	const known = {
 		[META.sae]: options.sae,
 		[META.model]: options.model ?? metadata.get(META.model),
 		[META.hookPoint]: language?.hookPoint ?? options.hook_point ?? metadata.get(META.hookPoint),
 		[META.tokenizer]: language?.tokenizer?.identity ?? metadata.get(META.tokenizer),
-		[META.command]: before === undefined ? command : `${before} | ${command}`,
+		[META.command]: commandsAfter(metadata, command),
 	};
 	return new Map(Object.entries(known).filter((entry): entry is [string, string] => entry[1] !== undefined));
 }

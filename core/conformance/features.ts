@@ -1,7 +1,6 @@
 /** Features whose meaning is known: every latent stands for a word. */
-import { type Feature, type FeatureExample, featuresBatch, featuresSchema } from "../arrow/features.ts";
+import type { Feature, FeatureExample } from "../arrow/features.ts";
 import { CounterRng } from "../random.ts";
-import { each, type RecordStream } from "../stream.ts";
 
 const CONTEXT = 12;
 const FILLERS = ["the", "of", "and", "to", "a", "in", "is", "that", "for", "it", "as", "was"].map(
@@ -57,13 +56,4 @@ function toyExample(latent: number, i: number, examples: number, random: Counter
 		tokens: new Uint32Array(CONTEXT),
 		texts,
 	};
-}
-
-/** The features as a stream, in batches of four. */
-export function featuresStreamOf(features: readonly Feature[]): RecordStream {
-	const schema = featuresSchema();
-	const batches = Array.from({ length: Math.ceil(features.length / 4) }, (_, i) =>
-		featuresBatch(schema, features.slice(4 * i, 4 * i + 4)),
-	);
-	return { schema, batches: each(batches) };
 }

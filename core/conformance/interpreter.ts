@@ -1,11 +1,11 @@
 /** Whether what an interpreter says of latents is sound, and the same again. */
-import type { Feature } from "../arrow/features.ts";
+import { type Feature, featuresSchema } from "../arrow/features.ts";
 import type { Interpretation, LatentToExplain } from "../interpret/interpreter.ts";
 import { PassagePool } from "../interpret/pool.ts";
 import type { Plugin } from "../plugin.ts";
 import { type BenchOptions, withBench } from "./bench.ts";
 import { check, checkContribution, checkRefuses, type Subject } from "./check.ts";
-import { featuresStreamOf, toyFeatures } from "./features.ts";
+import { toyFeatures } from "./features.ts";
 
 export interface InterpreterSubject extends Subject, BenchOptions {
 	/** The latents to explain; eight that stand for a word each unless given. */
@@ -34,11 +34,14 @@ export async function checkInterpreter(plugin: Plugin, subject: InterpreterSubje
 		const open = async (chosen = options) => {
 			const pool = new PassagePool();
 			for (const feature of features) pool.add(feature);
-			const { schema } = featuresStreamOf(features);
 			async function* latents() {
 				yield* all;
 			}
-			const interpreter = await contribution.open({ schema, pool, latents }, chosen, context);
+			const interpreter = await contribution.open(
+				{ schema: featuresSchema(), pool, latents },
+				chosen,
+				context,
+			);
 			check(interpreter, `${title}: gives no interpreter`);
 			return interpreter;
 		};

@@ -2,7 +2,7 @@
 import { Field, Float64, type RecordBatch, Schema, Utf8, vectorFromArray } from "apache-arrow";
 import { makeBatch } from "../arrow/batch.ts";
 import { featuresOf } from "../arrow/features.ts";
-import { META, type RecordStream } from "../stream.ts";
+import { commandsAfter, META, type RecordStream } from "../stream.ts";
 import type { Interpretation, Interpreter, LatentToExplain } from "./interpreter.ts";
 
 export const EXPLANATION = "explanation";
@@ -51,10 +51,9 @@ export function interpretedStream(
 	];
 	const names = new Set(added.map(({ name }) => name));
 	const kept = schema.fields.flatMap(({ name }, i) => (names.has(name) ? [] : [i]));
-	const before = schema.metadata.get(META.command);
 	const wider = new Schema(
 		[...kept.map((i) => schema.fields[i]!), ...added],
-		new Map(schema.metadata).set(META.command, before === undefined ? command : `${before} | ${command}`),
+		new Map(schema.metadata).set(META.command, commandsAfter(schema.metadata, command)!),
 	);
 	const interpretAll = async (latents: ReturnType<typeof latentsToExplain>) => {
 		const said = latents.map(async ({ row, ...latent }) => {

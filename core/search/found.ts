@@ -4,7 +4,7 @@ import { makeBatch } from "../arrow/batch.ts";
 import { latentsBatch, latentsSchema } from "../arrow/codes.ts";
 import { SaeError } from "../errors.ts";
 import type { Codes } from "../sae.ts";
-import { each, META, type RecordStream, STREAM_VERSION } from "../stream.ts";
+import { commandsAfter, each, META, type RecordStream, STREAM_VERSION } from "../stream.ts";
 import type { Ranking } from "./ranking.ts";
 
 const OWN = ["rank", "score", "row", "latents"];
@@ -69,8 +69,7 @@ function column(name: string, data: Uint32Array | Float32Array) {
 }
 
 function provenance(metadata: ReadonlyMap<string, string>, command: string | undefined): Map<string, string> {
-	const before = metadata.get(META.command);
-	const commands = [before, command].filter((one) => one !== undefined).join(" | ");
+	const commands = commandsAfter(metadata, command);
 	const kept = KEPT.flatMap((key) => {
 		const value = metadata.get(key);
 		return value === undefined ? [] : [[key, value] as const];
@@ -79,7 +78,7 @@ function provenance(metadata: ReadonlyMap<string, string>, command: string | und
 		...kept,
 		[META.kind, "metrics"],
 		[META.version, STREAM_VERSION],
-		...(commands === "" ? [] : [[META.command, commands] as const]),
+		...(commands === undefined ? [] : [[META.command, commands] as const]),
 	]);
 }
 

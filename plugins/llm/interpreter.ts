@@ -58,7 +58,7 @@ const LINE_UP = 5;
 /** Labels of the streams of random numbers of a latent. */
 const DRAWS = { detection: 1, fuzzing: 2, intruder: 3 } as const;
 
-export function columnsOf(tests: readonly Test[]): string[] {
+function columnsOf(tests: readonly Test[]): string[] {
 	const columns = {
 		detection: SCORES.map((name) => `detection_${name}`),
 		fuzzing: SCORES.map((name) => `fuzzing_${name}`),

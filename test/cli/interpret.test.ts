@@ -4,8 +4,9 @@ import { mkdtemp, readdir, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { writeArrowFile } from "../../core/arrow/writer.ts";
-import { featuresStreamOf, toyFeatures } from "../../core/conformance/features.ts";
+import { toyFeatures } from "../../core/conformance/features.ts";
 import { EXIT } from "../../core/errors.ts";
+import { featuresStreamOf } from "../core/interpret/features.ts";
 import { chatServer, type Judge, oracle } from "../plugins/interpret/chat-server.ts";
 import { sae, shell, start } from "./sae.ts";
 

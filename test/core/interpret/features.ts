@@ -1,5 +1,11 @@
 /** Features made by hand, for tests of what is built on them. */
-import type { Feature, FeatureExample } from "../../../core/arrow/features.ts";
+import {
+	type Feature,
+	type FeatureExample,
+	featuresBatch,
+	featuresSchema,
+} from "../../../core/arrow/features.ts";
+import { each, type RecordStream } from "../../../core/stream.ts";
 
 /** A context with these activations; its row is the largest. */
 export function anExample(
@@ -41,4 +47,13 @@ export function aFeature(more: Partial<Feature>): Feature {
 		cooccurring: [],
 		...more,
 	};
+}
+
+/** The features as a stream, in batches of four. */
+export function featuresStreamOf(features: readonly Feature[]): RecordStream {
+	const schema = featuresSchema();
+	const batches = Array.from({ length: Math.ceil(features.length / 4) }, (_, i) =>
+		featuresBatch(schema, features.slice(4 * i, 4 * i + 4)),
+	);
+	return { schema, batches: each(batches) };
 }
